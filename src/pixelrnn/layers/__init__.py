@@ -1,0 +1,27 @@
+"""Layers with two faces: every position at once, or a set of positions at a time."""
+
+from pixelrnn.layers.base import Apply as Apply
+from pixelrnn.layers.base import Cache as Cache
+from pixelrnn.layers.base import Composite as Composite
+from pixelrnn.layers.base import Layer as Layer
+from pixelrnn.layers.base import clone_cache as clone_cache
+from pixelrnn.layers.conv import MaskedConv2d as MaskedConv2d
+from pixelrnn.layers.conv import gather_taps as gather_taps
+from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM as DiagonalBiLSTM
+from pixelrnn.layers.residual import Block as Block
+from pixelrnn.layers.residual import Bottleneck as Bottleneck
+from pixelrnn.layers.row_lstm import RowLSTM as RowLSTM
+
+__all__ = [
+    "Apply",
+    "Block",
+    "Bottleneck",
+    "Cache",
+    "Composite",
+    "DiagonalBiLSTM",
+    "Layer",
+    "MaskedConv2d",
+    "RowLSTM",
+    "clone_cache",
+    "gather_taps",
+]

@@ -1,0 +1,127 @@
+"""The contract: a layer has two faces that give the same numbers.
+
+`forward` computes every position at once; `init_cache`, `step` and `finish_row` compute the same, a set of positions
+at a time, as a sampler or a decoder needs it.
+
+Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions visited together.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, final
+
+from torch import Tensor, nn
+
+__all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache", "positions_first"]
+
+Cache = dict[str, Any]
+"""State of one scan: tensors of fixed shape addressed by (row, column), or caches of inner layers. It is a value that
+is passed in, never an attribute of a module, so that one model can serve many scans; `clone_cache` copies it."""
+
+
+class Layer(nn.Module, ABC):
+    """A map from features to features in which position (r, c) sees only itself and earlier positions in raster order.
+
+    The two faces agree: for any x, `forward(x)[..., rows, cols]` is what `step` returns there, provided that all
+    positions before them were visited, and `finish_row` was called for each row that was complete.
+    """
+
+    slope: int | None = 1
+    """The row above is seen at most `slope - 1` columns to the right; None if the layer needs it whole."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
+
+    @abstractmethod
+    def init_cache(self, batch: int, height: int, width: int) -> Cache:
+        """Make the state before the first position of (B, ·, H, W) maps."""
+
+    @abstractmethod
+    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Compute some positions that do not depend on each other; calling it again for them is harmless.
+
+        Args:
+            cache: the state; only the slots of these positions are written.
+            x: (B, F, N) the input at the positions.
+            rows: (N,) int64.
+            cols: (N,) int64.
+
+        Returns:
+            (B, F', N).
+        """
+
+    def finish_row(self, cache: Cache, row: int) -> None:
+        """Do what can be done only when every position of `row` was visited; most layers have nothing to do."""
+
+
+Apply = Callable[[str, Tensor], Tensor]
+"""Calls the named part of a composite on an input, through whichever face is in use."""
+
+
+class Composite(Layer):
+    """A layer made of layers, written once: `compose` says how the parts are joined, and both faces follow from it.
+
+    Args:
+        parts: the layers by name; those whose features do not depend on position can be used in `compose` directly.
+    """
+
+    def __init__(self, parts: dict[str, Layer]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        slopes = [part.slope for part in parts.values()]
+        self.slope = None if None in slopes else max((s for s in slopes if s is not None), default=1)
+
+    @abstractmethod
+    def compose(self, apply: Apply, x: Tensor) -> Tensor:
+        """Join the parts, and functions of a single position: (B, F, …) → (B, F', …), where … is H, W or N."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
+        return self.compose(lambda name, features: self.parts[name](features), x)
+
+    @final
+    def init_cache(self, batch: int, height: int, width: int) -> Cache:
+        """Make the caches of all parts, by name."""
+        return {name: part.init_cache(batch, height, width) for name, part in self._layers()}
+
+    @final
+    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Compute some positions: (B, F, N) → (B, F', N)."""
+        return self.compose(lambda name, features: self.part(name).step(cache[name], features, rows, cols), x)
+
+    @final
+    def finish_row(self, cache: Cache, row: int) -> None:
+        """Finish the row in every part; none of them waits for another."""
+        for name, part in self._layers():
+            part.finish_row(cache[name], row)
+
+    def part(self, name: str) -> Layer:
+        """The layer of that name."""
+        layer = self.parts[name]
+        if not isinstance(layer, Layer):
+            raise TypeError(f"part {name!r} is a {type(layer).__name__}, which is not a Layer")
+        return layer
+
+    def _layers(self) -> list[tuple[str, Layer]]:
+        return [(name, self.part(name)) for name in self.parts]
+
+
+def positions_first(maps: Tensor) -> Tensor:
+    """View maps the way that matrix products and recurrences want them in memory; it is its own inverse.
+
+    Args:
+        maps: (B, F, H, W), or (H, W, B, F).
+
+    Returns:
+        (H, W, B, F), or (B, F, H, W): a view, never a copy.
+    """
+    return maps.permute(2, 3, 0, 1)
+
+
+def clone_cache(cache: Cache) -> Cache:
+    """Copy a cache, so that two scans can go on from the same position."""
+    return {
+        key: clone_cache(value) if isinstance(value, dict) else value.clone() if isinstance(value, Tensor) else value
+        for key, value in cache.items()
+    }

@@ -1,0 +1,103 @@
+"""Masked convolutions: what all networks of the paper are made of, beside the recurrences.
+
+Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions visited together, `T` taps of a kernel.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelrnn.layers.base import Cache, Layer, positions_first
+from pixelrnn.masks import MaskType, convolution_mask
+
+__all__ = ["MaskedConv2d", "gather_taps"]
+
+
+def gather_taps(maps: Tensor, rows: Tensor, cols: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Read a few neighbours of each position.
+
+    Args:
+        maps: (B, F, H, W).
+        rows: (N,) int64.
+        cols: (N,) int64.
+        offsets: (T, 2) int64, (row, column) relative to the position.
+
+    Returns:
+        The neighbours, (B, F, T, N), and which of them are inside the map, (T, N) bool; the values of those outside
+        mean nothing.
+    """
+    height, width = maps.shape[-2:]
+    r = rows[None, :] + offsets[:, :1]
+    c = cols[None, :] + offsets[:, 1:]
+    inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
+    return maps[:, :, r.clamp(0, height - 1), c.clamp(0, width - 1)], inside
+
+
+def _offsets(height: int, width: int) -> Tensor:
+    """The taps of a kernel up to its centre, in raster order, relative to the centre: (T, 2) int64."""
+    taps = torch.arange(height // 2 * width + width // 2 + 1)
+    return torch.stack([taps // width - height // 2, taps % width - width // 2], dim=1)
+
+
+class MaskedConv2d(Layer):
+    """A "same" convolution whose weights are multiplied by mask A or B.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.4.
+
+    The mask multiplies the weight in the computation and never changes it in place, so that closed taps have no
+    gradient; they are initialised to zero and stay there.
+
+    Args:
+        mask_type: "A" (the first layer) or "B".
+        kernel: height and width, both odd.
+        groups_in: (F,) the colour of each input feature.
+        groups_out: (F',) the colour of each output feature.
+    """
+
+    mask: Tensor
+    offsets: Tensor
+
+    def __init__(self, mask_type: MaskType, kernel: tuple[int, int], groups_in: Tensor, groups_out: Tensor) -> None:
+        super().__init__()
+        mask = convolution_mask(mask_type, kernel, groups_in, groups_out)
+        height, width = kernel
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("offsets", _offsets(height, width), persistent=False)
+        self.padding = (height // 2, width // 2)
+        self.slope = width // 2 + 1 if height > 1 else 1
+        self.weight = nn.Parameter(torch.empty_like(mask))
+        self.bias = nn.Parameter(torch.zeros(len(groups_out)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights uniform in ± 1/√(open inputs), zero where the mask is; biases are zero."""
+        bound = self.mask.flatten(1).sum(1).clamp(min=1).rsqrt()[:, None, None, None]
+        with torch.no_grad():
+            self.weight.uniform_(-1, 1).mul_(bound * self.mask)
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve whole maps: (B, F, H, W) → (B, F', H, W); a 1 × 1 kernel is a matrix product."""
+        if self.padding == (0, 0):
+            weight = (self.weight * self.mask)[:, :, 0, 0]
+            return positions_first(F.linear(positions_first(x), weight, self.bias))
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+    def init_cache(self, batch: int, height: int, width: int) -> Cache:
+        """Keep the input seen so far; a 1 × 1 kernel needs none."""
+        if self.padding == (0, 0):
+            return {}
+        return {"input": self.weight.new_zeros(batch, self.weight.shape[1], height, width)}
+
+    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Convolve at some positions: (B, F, N) → (B, F', N)."""
+        if not cache:
+            return self.apply_taps(x.unsqueeze(2))
+        cache["input"][:, :, rows, cols] = x
+        taps, inside = gather_taps(cache["input"], rows, cols, self.offsets)
+        return self.apply_taps(taps * inside)
+
+    def apply_taps(self, taps: Tensor) -> Tensor:
+        """Do one matrix product over the taps of `offsets`: (B, F, T, N) → (B, F', N)."""
+        weight = (self.weight * self.mask).flatten(2)[:, :, : len(self.offsets)]
+        return torch.einsum("oft,bftn->bon", weight, taps) + self.bias[:, None]

@@ -1,0 +1,115 @@
+"""The Diagonal BiLSTM: two scans along diagonals that together see all earlier pixels.
+
+Shape letters: `B` batch, `F` features, `h` features of the LSTM, `H` rows, `W` columns, `N` positions visited together.
+"""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from pixelrnn import kernels
+from pixelrnn.layers.base import Cache, Layer, positions_first
+from pixelrnn.layers.conv import MaskedConv2d
+from pixelrnn.layers.row_lstm import open_forget_gates
+from pixelrnn.masks import colour_groups
+
+__all__ = ["DiagonalBiLSTM"]
+
+LEFT, RIGHT = 0, 1
+
+
+@final
+class DiagonalBiLSTM(Layer):
+    """The sum of an LSTM that runs from the top left and one from the top right, a row behind.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.2, Eq. 3.
+
+    A state uses the states above it and beside it, and goes on from the c beside it. The map of the right-to-left scan
+    is shifted down by one row, or it would see pixels to the right. States outside the image are learned (ours: one
+    value a feature and direction); so is, therefore, what the right-to-left map shifts into the first row.
+
+    Args:
+        groups_in: (F,) the colour of each input feature.
+        hidden: h.
+        colours: C.
+    """
+
+    slope = None
+
+    def __init__(self, groups_in: Tensor, hidden: int, colours: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        gates = colour_groups(hidden, colours).repeat(8)
+        self.input_to_state = MaskedConv2d("B", (1, 1), groups_in, gates)
+        bound = (2 * hidden) ** -0.5
+        self.state_to_state = nn.Parameter(torch.empty(2, 4 * hidden, hidden, 2).uniform_(-bound, bound))
+        self.hidden_init = nn.Parameter(torch.zeros(2, hidden))
+        self.cell_init = nn.Parameter(torch.zeros(2, hidden))
+        open_forget_gates(self.input_to_state.bias, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
+        left, right = (positions_first(hidden) for hidden in self.states(x)[0])
+        before = self.hidden_init[RIGHT].expand(1, *right.shape[1:])
+        return positions_first(left + torch.cat([before, right[:-1]]))
+
+    def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute h and c everywhere, not shifted: (B, F, H, W) → two of (2, B, h, H, W), left and right."""
+        gates = positions_first(self.input_to_state(x)).unflatten(-1, (2, 4 * self.hidden))
+        mirrored = torch.stack([gates[..., LEFT, :], gates[..., RIGHT, :].flip(1)])
+        states = kernels.diagonal_lstm(
+            mirrored.permute(0, 3, 4, 1, 2), self.state_to_state, self.hidden_init, self.cell_init
+        )
+        hidden, cell = (torch.stack([state[LEFT], state[RIGHT].flip(-1)]) for state in states)
+        return hidden, cell
+
+    def init_cache(self, batch: int, height: int, width: int) -> Cache:
+        """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""
+        shape = (2, batch, -1, height + 1, width + 1)
+        return {
+            "gates": self.hidden_init.new_zeros(batch, 4 * self.hidden, height, width),
+            "hidden": self.hidden_init[:, None, :, None, None].expand(shape).clone(),
+            "cell": self.cell_init[:, None, :, None, None].expand(shape).clone(),
+        }
+
+    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+        """Do one left-to-right cell, and add the right-to-left map of the row above: (B, F, N) → (B, h, N)."""
+        left, right = self.input_to_state.step({}, x, rows, cols).split(4 * self.hidden, dim=1)
+        cache["gates"][:, :, rows, cols] = right
+        hidden, cell = self._cell(
+            LEFT,
+            left,
+            cache["hidden"][LEFT][:, :, rows, cols + 1],
+            cache["hidden"][LEFT][:, :, rows + 1, cols],
+            cache["cell"][LEFT][:, :, rows + 1, cols],
+        )
+        cache["hidden"][LEFT][:, :, rows + 1, cols + 1] = hidden
+        cache["cell"][LEFT][:, :, rows + 1, cols + 1] = cell
+        right_above: Tensor = cache["hidden"][RIGHT][:, :, rows, cols]
+        return hidden + right_above
+
+    def finish_row(self, cache: Cache, row: int) -> None:
+        """Do the right-to-left pass over this row."""
+        width = cache["gates"].shape[-1]
+        all_hidden, all_cell = cache["hidden"][RIGHT], cache["cell"][RIGHT]
+        for col in reversed(range(width)):
+            here = slice(col, col + 1)
+            beside = slice(col + 1, col + 2)
+            hidden, cell = self._cell(
+                RIGHT,
+                cache["gates"][:, :, row, here],
+                all_hidden[:, :, row, here],
+                all_hidden[:, :, row + 1, beside],
+                all_cell[:, :, row + 1, beside],
+            )
+            all_hidden[:, :, row + 1, here] = hidden
+            all_cell[:, :, row + 1, here] = cell
+
+    def _cell(
+        self, direction: int, gates: Tensor, above: Tensor, beside: Tensor, cell: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weight = self.state_to_state[direction]
+        gates = gates + weight[:, :, 0] @ above + weight[:, :, 1] @ beside
+        hidden, cell = kernels.lstm_cell(gates.mT, cell.mT)
+        return hidden.mT, cell.mT

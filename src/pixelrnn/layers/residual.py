@@ -1,0 +1,64 @@
+"""The blocks that the networks are stacked from.
+
+Shape letters: `B` batch, `F` features, `h` features of a layer, `H` rows, `W` columns, `N` positions visited together.
+"""
+
+from typing import final
+
+from torch import Tensor
+
+from pixelrnn.layers.base import Apply, Composite, Layer
+from pixelrnn.layers.conv import MaskedConv2d
+from pixelrnn.masks import colour_groups
+
+__all__ = ["Block", "Bottleneck"]
+
+
+@final
+class Bottleneck(Composite):
+    """The inside of a PixelCNN block: ReLU → 1 × 1 (2h → h) → ReLU → k × k (h → h) → ReLU.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5.
+
+    Args:
+        hidden: h.
+        colours: C.
+        kernel: k, odd.
+    """
+
+    def __init__(self, hidden: int, colours: int, kernel: int = 3) -> None:
+        wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
+        super().__init__(
+            {
+                "reduce": MaskedConv2d("B", (1, 1), wide, narrow),
+                "convolve": MaskedConv2d("B", (kernel, kernel), narrow, narrow),
+            }
+        )
+
+    def compose(self, apply: Apply, x: Tensor) -> Tensor:
+        """Join the parts: (B, 2h, …) → (B, h, …)."""
+        return apply("convolve", apply("reduce", x.relu()).relu()).relu()
+
+
+@final
+class Block(Composite):
+    """A layer, a 1 × 1 convolution back to the width of the stream, and (if `residual`) the input added.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5.
+
+    Args:
+        core: 2h → h features: a `RowLSTM`, a `DiagonalBiLSTM` or a `Bottleneck`.
+        hidden: h.
+        colours: C.
+        residual: add the input.
+    """
+
+    def __init__(self, core: Layer, hidden: int, colours: int, *, residual: bool = True) -> None:
+        wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
+        super().__init__({"core": core, "widen": MaskedConv2d("B", (1, 1), narrow, wide)})
+        self.residual = residual
+
+    def compose(self, apply: Apply, x: Tensor) -> Tensor:
+        """Join the parts: (B, 2h, …) → (B, 2h, …)."""
+        update = apply("widen", apply("core", x))
+        return x + update if self.residual else update
