@@ -1,0 +1,135 @@
+"""Likelihoods: heads that turn a network's output into distributions, and exact evaluation of data sets.
+
+Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "Evaluation",
+    "Scorer",
+    "bits_per_dim",
+    "evaluate",
+    "log_likelihood",
+    "logits_from_outputs",
+    "outputs_per_colour",
+]
+
+
+def outputs_per_colour(levels: int) -> int:
+    """How many numbers the network gives for each colour of a pixel: one for two levels (a Bernoulli), else K."""
+    return 1 if levels == 2 else levels
+
+
+def logits_from_outputs(outputs: Tensor, colours: int) -> Tensor:
+    """Read a network's outputs as log-probabilities up to a constant (Sec. 2.2; sigmoid for two levels).
+
+    Args:
+        outputs: (B, C·K, …), or (B, C, …) for two levels: the log-odds of symbol 1.
+        colours: C.
+
+    Returns:
+        (B, C, K, …).
+    """
+    outputs = outputs.unflatten(1, (colours, outputs.shape[1] // colours))
+    if outputs.shape[2] == 1:
+        return torch.cat([torch.zeros_like(outputs), outputs], dim=2)
+    return outputs
+
+
+def log_likelihood(outputs: Tensor, images: Tensor) -> Tensor:
+    """Log-probability of each symbol.
+
+    Args:
+        outputs: (B, C·K, H, W), or (B, C, H, W) for two levels.
+        images: (B, C, H, W) int64.
+
+    Returns:
+        (B, C, H, W), nats.
+    """
+    if outputs.shape[1] == images.shape[1]:
+        return -F.binary_cross_entropy_with_logits(outputs, images.to(outputs.dtype), reduction="none")
+    logits = logits_from_outputs(outputs, images.shape[1])
+    return -F.cross_entropy(logits.flatten(0, 1), images.flatten(0, 1), reduction="none").view(images.shape)
+
+
+def bits_per_dim(nats: float, dims: int) -> float:
+    """Convert nats an image to bits a dimension, where a dimension is one colour of one pixel."""
+    return nats / (dims * math.log(2))
+
+
+class Scorer(Protocol):
+    """What `evaluate` needs of a model."""
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """Log-probability of each image: (B, C, H, W) → (B,), nats."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The negative log-likelihood of a data set.
+
+    Attributes:
+        count: how many images.
+        dims: symbols an image, C · H · W.
+        nats: mean nats an image.
+        nats_error: standard error of that mean over images; nan for a single image.
+    """
+
+    count: int
+    dims: int
+    nats: float
+    nats_error: float
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Mean bits a dimension."""
+        return bits_per_dim(self.nats, self.dims)
+
+    @property
+    def bits_per_dim_error(self) -> float:
+        """Standard error of the mean bits a dimension."""
+        return bits_per_dim(self.nats_error, self.dims)
+
+
+def evaluate(
+    model: Scorer,
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score every image of a data set once: sum in float64, divide once.
+
+    Args:
+        model: see `Scorer`.
+        images: (N, C, H, W) symbols.
+        batch_size: images scored together.
+        device: where the model lives.
+        progress: called with the number of images done after each batch.
+
+    Raises:
+        ValueError: no images.
+    """
+    count = len(images)
+    if count == 0:
+        raise ValueError("images is empty: need at least one image to evaluate")
+    nats = np.empty(count)
+    with torch.no_grad():
+        for start in range(0, count, batch_size):
+            batch = torch.from_numpy(images[start : start + batch_size]).to(device)
+            nats[start : start + len(batch)] = -model.log_prob(batch).double().cpu().numpy()
+            if progress is not None:
+                progress(start + len(batch))
+    error = float(nats.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan
+    return Evaluation(count, int(np.prod(images.shape[1:])), float(nats.mean()), error)

@@ -1,0 +1,397 @@
+"""The networks of Table 1: PixelCNN, Row LSTM and Diagonal BiLSTM, from one builder.
+
+Shape letters: `B` batch, `C` colours, `K` levels, `F` features, `h` features of a layer, `H` rows, `W` columns,
+`N` positions visited together.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, final
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from pixelrnn import sampling, store
+from pixelrnn.layers import (
+    Apply,
+    Block,
+    Bottleneck,
+    Cache,
+    Composite,
+    DiagonalBiLSTM,
+    Layer,
+    MaskedConv2d,
+    RowLSTM,
+    gather_taps,
+)
+from pixelrnn.likelihood import log_likelihood, logits_from_outputs, outputs_per_colour
+from pixelrnn.masks import colour_groups
+
+__all__ = ["ModelConfig", "NetworkName", "PixelRNN", "Trunk"]
+
+NetworkName = Literal["pixelcnn", "row_lstm", "diagonal_bilstm"]
+NETWORKS: tuple[NetworkName, ...] = ("pixelcnn", "row_lstm", "diagonal_bilstm")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What defines a network; its images may have any size.
+
+    Attributes:
+        network: "pixelcnn", "row_lstm" or "diagonal_bilstm".
+        colours: C ≥ 1: 1 for grey, 3 for RGB.
+        levels: K, 2 … 256: symbols are 0 … K - 1.
+        layers: residual blocks.
+        hidden: h; the stream between blocks has 2h features.
+        head: features of the two output layers.
+        residual: add the input of each block to its output.
+        skip: connect each block to the output layers.
+        first_kernel: side of the first convolution (mask A), odd.
+        kernel: width of the Row LSTM's convolutions and side of the PixelCNN's, odd; the Diagonal BiLSTM has none.
+
+    Raises:
+        ValueError, TypeError: a field out of its range or of another type.
+    """
+
+    network: NetworkName
+    colours: int = 1
+    levels: int = 2
+    layers: int = 7
+    hidden: int = 16
+    head: int = 32
+    residual: bool = True
+    skip: bool = True
+    first_kernel: int = 7
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise ValueError(f"network={self.network!r}: must be one of {', '.join(map(repr, NETWORKS))}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "network" and type(value) is not field.type:
+                kind = "a whole number" if field.type is int else "true or false"
+                raise TypeError(f"{field.name}={value!r}: must be {kind}")
+        for name, low, high in (
+            ("colours", 1, None),
+            ("levels", 2, 256),
+            ("layers", 1, None),
+            ("hidden", self.colours, None),
+            ("head", self.colours, None),
+        ):
+            value = getattr(self, name)
+            if value < low or (high is not None and value > high):
+                why = " (each colour needs a feature)" if name in ("hidden", "head") and low > 1 else ""
+                raise ValueError(f"{name}={value}: must be at least {low}{f' and at most {high}' if high else ''}{why}")
+        for name in ("first_kernel", "kernel"):
+            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be odd and positive, so that it has a centre")
+        if self.first_kernel == 1 and self.colours == 1:
+            raise ValueError("first_kernel=1 sees nothing with one colour: use 3 or more")
+
+
+@final
+class Trunk(Composite):
+    """All that follows the first convolution: blocks, skip connections and output layers, (B, 2h, …) → (B, C·K, …).
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Table 1.
+
+    The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        wide = colour_groups(2 * config.hidden, config.colours)
+        head = colour_groups(config.head, config.colours)
+        out = torch.arange(config.colours).repeat_interleave(outputs_per_colour(config.levels))
+        parts: dict[str, Layer] = {}
+        for number in range(config.layers):
+            parts[f"block{number}"] = Block(_core(config), config.hidden, config.colours, residual=config.residual)
+        if config.skip:
+            for number in range(config.layers):
+                parts[f"skip{number}"] = MaskedConv2d("B", (1, 1), wide, wide)
+        parts["head0"] = MaskedConv2d("B", (1, 1), wide, head)
+        parts["head1"] = MaskedConv2d("B", (1, 1), head, head)
+        parts["logits"] = MaskedConv2d("B", (1, 1), head, out)
+        super().__init__(parts)
+        self.layers, self.skip = config.layers, config.skip
+
+    def compose(self, apply: Apply, x: Tensor) -> Tensor:
+        """Join the parts."""
+        skips = []
+        for number in range(self.layers):
+            x = apply(f"block{number}", x)
+            if self.skip:
+                skips.append(apply(f"skip{number}", x))
+        for skip in skips:
+            x = x + skip
+        for name in ("head0", "head1", "logits"):
+            x = apply(name, x.relu())
+        return x
+
+
+def _core(config: ModelConfig) -> Layer:
+    match config.network:
+        case "pixelcnn":
+            return Bottleneck(config.hidden, config.colours, config.kernel)
+        case "row_lstm":
+            return RowLSTM(
+                colour_groups(2 * config.hidden, config.colours), config.hidden, config.colours, config.kernel
+            )
+        case "diagonal_bilstm":
+            return DiagonalBiLSTM(colour_groups(2 * config.hidden, config.colours), config.hidden, config.colours)
+
+
+@final
+class PixelRNN(nn.Module, PyTorchModelHubMixin, library_name="pixelrnn", tags=["pixelrnn"]):
+    """An exact probability of images, and the ways to use it.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Eq. 1 and 2, Table 1.
+
+    p(x) is the product, over pixels in raster order and the colours of each, of the probability of a symbol given all
+    symbols before it. `forward` computes all factors at once; `scan` goes through them one at a time. Symbols are
+    integers 0 … K - 1 everywhere; they are centred and scaled to [-1, 1] once, in `encode`.
+
+    Example:
+        >>> import torch, pixelrnn
+        >>> model = pixelrnn.PixelRNN(pixelrnn.ModelConfig(network="row_lstm", layers=1, hidden=4, head=8))
+        >>> images = model.sample(2, height=4, width=5, generator=torch.Generator().manual_seed(0))
+        >>> model.log_prob(images).shape
+        torch.Size([2])
+
+    Attributes:
+        config: what defines the network.
+        provenance: where the weights come from, as JSON can hold it, saved beside them; `height` and `width`, if there,
+            are the size of the training images.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if not isinstance(config, ModelConfig):
+            raise TypeError(f"config is a {type(config).__name__}: must be a ModelConfig (a recipe's is recipe.model)")
+        self.config = config
+        self.provenance: dict[str, Any] = {}
+        kernel = (config.first_kernel, config.first_kernel)
+        wide = colour_groups(2 * config.hidden, config.colours)
+        self.first = MaskedConv2d("A", kernel, torch.arange(config.colours), wide)
+        self.trunk = Trunk(config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.first.weight.device
+
+    @property
+    def wave_slope(self) -> int | None:
+        """Positions with equal col + slope · row do not depend on each other; None for the Diagonal BiLSTM."""
+        if self.first.slope is None or self.trunk.slope is None:
+            return None
+        return max(self.first.slope, self.trunk.slope)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Centre and scale symbols: 0 … K - 1 to -1 … 1, in the dtype of the weights."""
+        return images.to(self.first.weight.dtype) * (2 / (self.config.levels - 1)) - 1
+
+    def outputs(self, encoded: Tensor) -> Tensor:
+        """Run the network on encoded images: (B, C, H, W) → (B, C·K, H, W), or (B, C, H, W) for two levels."""
+        outputs: Tensor = self.trunk(self.first(encoded))
+        return outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the distributions of all symbols, each given the symbols before it.
+
+        Args:
+            images: (B, C, H, W) integers 0 … K - 1.
+
+        Returns:
+            (B, C, K, H, W), log-probabilities up to a constant for each symbol.
+
+        Raises:
+            TypeError: not a tensor of integers.
+            ValueError: not of that shape, or a symbol out of range.
+        """
+        return logits_from_outputs(self.outputs(self.encode(self._checked(images))), self.config.colours)
+
+    def log_prob(self, images: Tensor, *, per_pixel: bool = False) -> Tensor:
+        """Compute the exact log-probability of images (Eq. 1).
+
+        Args:
+            images: (B, C, H, W) integers 0 … K - 1.
+            per_pixel: give the term of each symbol instead of their sum.
+
+        Returns:
+            (B,), or (B, C, H, W) if `per_pixel`: nats.
+
+        Raises:
+            TypeError, ValueError: as `forward`.
+        """
+        images = self._checked(images)
+        terms = log_likelihood(self.outputs(self.encode(images)), images)
+        return terms if per_pixel else terms.flatten(1).sum(1)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draw images from the model, exactly (for temperature 1).
+
+        Args:
+            count: B.
+            height: H; None for that of the training images.
+            width: W; None for that of the training images.
+            generator: source of all randomness; None is PyTorch's own.
+            temperature: logits are divided by it: below 1 is more likely and less varied.
+
+        Returns:
+            (B, C, H, W) int64 symbols.
+
+        Raises:
+            ValueError: a negative count, a size below 1 or not known, or a temperature that is not positive.
+        """
+        height = self.provenance.get("height") if height is None else height
+        width = self.provenance.get("width") if width is None else width
+        if height is None or width is None:
+            raise ValueError("height and width must be given: this model does not know the size of its training images")
+        for name, value, low in (("count", count, 0), ("height", height, 1), ("width", width, 1)):
+            if value < low:
+                raise ValueError(f"{name}={value}: must be at least {low}")
+        shape = (count, self.config.colours, height, width)
+        return sampling.sample(self, shape, self.device, generator, temperature)
+
+    def complete(
+        self,
+        images: Tensor,
+        known: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draw the unknown rest of images, exactly, given their known beginning.
+
+        Args:
+            images: (B, C, H, W) integers; what is not known is ignored and may hold anything.
+            known: (H, W) or (B, H, W) bool: in each image, all pixels up to some point in raster order.
+            generator: source of all randomness; None is PyTorch's own.
+            temperature: logits are divided by it.
+
+        Returns:
+            (B, C, H, W) int64 symbols; known pixels are those of `images`.
+
+        Raises:
+            TypeError: `images` does not hold integers, or `known` not booleans.
+            ValueError: shapes that do not fit, a known symbol out of range, or known pixels after an unknown one.
+        """
+        self._check_layout(images)
+        known = known.to(self.device).expand(len(images), -1, -1) if known.ndim == 2 else known.to(self.device)
+        if known.dtype != torch.bool:
+            raise TypeError(f"known has dtype {known.dtype}: must be bool")
+        if known.shape != (len(images), *images.shape[2:]):
+            raise ValueError(
+                f"known has shape {tuple(known.shape)}: must be (H, W) or (B, H, W) of images {tuple(images.shape)}"
+            )
+        flat = known.flatten(1)
+        if bool((flat[:, 1:] & ~flat[:, :-1]).any()):
+            raise ValueError(
+                "known has a known pixel after an unknown one: the known part must come first in raster order, "
+                "as the top rows of an image do"
+            )
+        images = self._checked(torch.where(known[:, None], images.to(self.device), 0))
+        return sampling.complete(self, images, known, generator, temperature)
+
+    def init_cache(self, batch: int, colours: int, height: int, width: int) -> Cache:
+        """Make the state of a scan before the first position (the contract of `scan`)."""
+        if colours != self.config.colours:
+            raise ValueError(f"colours={colours}: this model has {self.config.colours}")
+        return self.trunk.init_cache(batch, height, width)
+
+    def step(self, cache: Cache, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        """Compute the distribution of one colour at some positions.
+
+        The first convolution reads what it needs from the images themselves, so that nothing has to be told when a
+        symbol is chosen.
+
+        Args:
+            cache: see `init_cache`.
+            images: (B, C, H, W) integers, right in all symbols before these.
+            rows: (N,) int64.
+            cols: (N,) int64.
+            colour: 0 … C - 1.
+
+        Returns:
+            (B, K, N), log-probabilities up to a constant.
+        """
+        taps, inside = gather_taps(images, rows, cols, self.first.offsets)
+        outputs = self.trunk.step(cache, self.first.apply_taps(self.encode(taps) * inside), rows, cols)
+        return logits_from_outputs(outputs, self.config.colours)[:, colour]
+
+    def finish_row(self, cache: Cache, row: int) -> None:
+        """Do what can be done only when a row is complete (the contract of `scan`)."""
+        self.trunk.finish_row(cache, row)
+
+    def save(self, path: str | Path) -> None:
+        """Write a model folder: `config.json` and `model.safetensors`; see `pixelrnn.load`."""
+        store.save(path, dataclasses.asdict(self.config), self.state_dict(), self.provenance)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model folder.
+
+        Raises:
+            ModelError: not a model folder, or a damaged, foreign or newer one.
+        """
+        folder = store.open_folder(path)
+        try:
+            config = ModelConfig(**folder.config)
+        except (TypeError, ValueError) as error:
+            raise store.ModelError(f"{path}: config.json does not describe a network: {error}") from None
+        with torch.device("meta"):
+            shapes = {name: tuple(value.shape) for name, value in cls(config).state_dict().items()}
+        weights = folder.weights(shapes)
+        model = cls(config)
+        model.load_state_dict(weights, strict=True)
+        model.provenance = folder.provenance
+        return model
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Read a model folder, or fetch one from the Hugging Face Hub.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a name as "user/model".
+            options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` of `huggingface_hub`.
+
+        Raises:
+            ModelError: as `load`.
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return cls.load(pretrained_model_name_or_path)
+        return cls.load(store.download(str(pretrained_model_name_or_path), **options))
+
+    def _check_layout(self, images: Tensor) -> None:
+        colours = self.config.colours
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images is a {type(images).__name__}: must be a tensor (torch.from_numpy makes one)")
+        if images.is_floating_point() or images.is_complex() or images.dtype == torch.bool:
+            raise TypeError(f"images has dtype {images.dtype}: must be integers 0 … {self.config.levels - 1}")
+        if images.ndim != 4 or images.shape[1] != colours or 0 in images.shape[2:]:
+            raise ValueError(
+                f"images has shape {tuple(images.shape)}: must be (B, {colours}, H, W), batch, colours, rows, columns"
+            )
+
+    def _checked(self, images: Tensor) -> Tensor:
+        self._check_layout(images)
+        images = images.to(self.device, torch.int64)
+        if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.config.levels:
+            raise ValueError(
+                f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.config.levels - 1}"
+            )
+        return images

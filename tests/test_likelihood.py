@@ -1,0 +1,70 @@
+"""Heads, units and the evaluation of data sets."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pixelrnn
+from pixelrnn.likelihood import bits_per_dim, evaluate, log_likelihood, logits_from_outputs, outputs_per_colour
+
+
+@pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 2), (1, 5), (2, 7)])
+def test_log_likelihood_is_the_log_softmax_of_the_logits(colours, levels):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(3, colours * outputs_per_colour(levels), 4, 5, generator=generator, dtype=torch.float64)
+    images = torch.randint(levels, (3, colours, 4, 5), generator=generator)
+    logits = logits_from_outputs(outputs, colours)
+    assert logits.shape == (3, colours, levels, 4, 5)
+    expected = logits.log_softmax(2).gather(2, images.unsqueeze(2)).squeeze(2)
+    torch.testing.assert_close(log_likelihood(outputs, images), expected)
+
+
+def test_two_levels_have_one_output_the_log_odds_of_symbol_one():
+    logits = logits_from_outputs(torch.tensor([[[[2.0]]]]), 1)
+    assert logits.flatten().softmax(0)[1] == pytest.approx(1 / (1 + math.exp(-2)))
+
+
+def test_extreme_outputs_stay_finite():
+    outputs = torch.tensor([1e4, -1e4]).view(2, 1, 1, 1)
+    images = torch.zeros(2, 1, 1, 1, dtype=torch.int64)
+    assert log_likelihood(outputs, images).flatten().tolist() == [-1e4, 0]
+
+
+def test_bits_per_dim_of_uniform_bytes_is_eight():
+    assert bits_per_dim(12 * math.log(256), 12) == pytest.approx(8)
+
+
+class Uniform:
+    """Gives image n of a data set n nats, by its first symbol."""
+
+    def log_prob(self, images):
+        return -images[:, 0, 0, 0].double()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_evaluation_divides_once(batch_size):
+    images = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1).repeat(4, axis=3)
+    seen = []
+    result = evaluate(Uniform(), images, batch_size=batch_size, progress=seen.append)
+    assert (result.count, result.dims, result.nats) == (7, 4, 3.0)
+    assert result.nats_error == pytest.approx(math.sqrt(28 / 6 / 7))
+    assert result.bits_per_dim == pytest.approx(3 / (4 * math.log(2)))
+    assert result.bits_per_dim_error == pytest.approx(result.nats_error / (4 * math.log(2)))
+    assert seen[-1] == 7
+
+
+def test_evaluation_of_one_image_has_no_error_and_of_none_is_refused():
+    images = np.zeros((1, 1, 2, 2), np.uint8)
+    assert math.isnan(evaluate(Uniform(), images).nats_error)
+    with pytest.raises(ValueError, match="images is empty"):
+        evaluate(Uniform(), images[:0])
+
+
+def test_per_pixel_terms_add_up():
+    model = pixelrnn.PixelRNN(pixelrnn.ModelConfig(network="row_lstm", layers=1, hidden=4, head=4)).double()
+    images = torch.randint(2, (3, 1, 4, 5))
+    terms = model.log_prob(images, per_pixel=True)
+    assert terms.shape == images.shape
+    torch.testing.assert_close(terms.sum((1, 2, 3)), model.log_prob(images))
