@@ -24,7 +24,7 @@ def arguments(geo, directions, batch, hidden, seed=0):
 
 def gradients(states, inputs):
     """Gradients of a sum in which every state has its own weight."""
-    loss = sum((state * torch.linspace(-1, 2, max(1, state.numel())).view_as(state)).sum() for state in states)
+    loss = sum((state * torch.linspace(-1, 2, state.numel()).view_as(state)).sum() for state in states)
     return torch.autograd.grad(loss, inputs)
 
 
@@ -38,7 +38,7 @@ def make_geometry(kind, height, width, kernel):
     return geometry.rows(height, width, kernel, CPU) if kind == "rows" else geometry.diagonals(height, width, CPU)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(GEOMETRIES, st.integers(1, 2), st.integers(0, 3), st.integers(1, 5))
 def test_written_out_gradients_are_those_of_autograd(shape, directions, batch, hidden):
     geo = make_geometry(*shape)
@@ -67,9 +67,8 @@ def test_second_derivatives_are_refused():
     geo = geometry.rows(2, 2, 3, CPU)
     inputs = arguments(geo, 1, 1, 2)
     hidden, _ = unrolled.front_lstm(*inputs, geo)
-    (gradient,) = torch.autograd.grad(hidden.sum(), inputs[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(hidden.sum(), inputs[0], create_graph=True)
 
 
 def test_inputs_are_not_changed():

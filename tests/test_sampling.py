@@ -148,7 +148,7 @@ def test_bad_completions_are_refused():
         model.complete(images, hole)
     with pytest.raises(ValueError, match=r"known has shape \(2, 4, 3\)"):
         model.complete(images, known.T)
-    with pytest.raises(TypeError, match="known has dtype torch.int64"):
+    with pytest.raises(TypeError, match=r"known has dtype torch\.int64"):
         model.complete(images, known.long())
     with pytest.raises(ValueError, match="symbols 0 … 9"):
         model.complete(images + 9, torch.arange(12).view(3, 4) < 2)

@@ -44,7 +44,7 @@ def front_lstm(
     Returns:
         The states h and c of the cells in raster order, each (D, N, B, h).
     """
-    directions, _, batch, _ = gates.shape
+    batch = gates.shape[2]
     taps = weight.permute(0, 3, 2, 1).flatten(1, 2)
     borders = [state[:, None, None].expand(-1, 1, batch, -1) for state in (hidden_init, cell_init)]
     hidden, cell = (border[:, :0] for border in borders)
@@ -60,7 +60,7 @@ def front_lstm(
             for border, state in zip(borders, (hidden, cell), strict=True)
         )
         seen = torch.cat([hidden[:, t : t + front.cells] for t in range(geometry.neighbours)], dim=-1)
-        from_states = torch.bmm(seen.reshape(directions, front.cells * batch, -1), taps)
+        from_states = torch.bmm(seen.flatten(1, 2), taps)
         last = cell[:, geometry.predecessor : geometry.predecessor + front.cells]
         hidden, cell = lstm_cell(own + from_states.view_as(own), last)
         hiddens.append(hidden)

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pixelrnn.kernels.geometry import Front, Geometry
 
@@ -18,7 +17,11 @@ __all__ = ["front_lstm"]
 def front_lstm(
     gates: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
-    """Do what `reference.front_lstm` does, faster; second derivatives are not available."""
+    """Do what `reference.front_lstm` does, faster.
+
+    Raises:
+        RuntimeError: in the backward pass with `create_graph=True`, as second derivatives are not available.
+    """
     hidden, cell = _FrontLSTM.apply(gates, weight, hidden_init, cell_init, geometry)
     return hidden, cell
 
@@ -52,8 +55,9 @@ class _FrontLSTM(torch.autograd.Function):
         return hidden.index_select(1, geometry.slots), cell.index_select(1, geometry.slots)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("create_graph=True: the recurrent layers have no second derivatives")
         gates, squashed, hidden, cell, weight = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
         h = squashed.shape[-1]
