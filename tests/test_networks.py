@@ -5,7 +5,7 @@ import torch
 
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN
-from pixelrnn.layers import MaskedConv2d
+from pixelrnn.layers import Block, Bottleneck, MaskedConv2d
 from pixelrnn.masks import colour_groups, convolution_mask
 
 from .test_laws import NETWORKS, make_model
@@ -149,3 +149,25 @@ def test_the_top_level_is_scaled_to_one():
     model = make_model("pixelcnn", levels=256)
     assert model.encode(torch.tensor([0, 255])).tolist() == [-1, 1]
     assert make_model("pixelcnn").encode(torch.tensor([0, 1])).tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_block_adds_its_input_once_or_not_at_all(residual):
+    block = Block(Bottleneck(4, 1), 4, 1, residual=residual)
+    x = torch.randn(2, 8, 3, 4)
+    update = block.part("widen")(block.part("core")(x))
+    torch.testing.assert_close(block(x), x + update if residual else update)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_skip_connections_go_from_each_block_to_the_output_layers(skip):
+    trunk = make_model("pixelcnn", layers=3, skip=skip).trunk
+    x = torch.randn(1, 10, 3, 4, dtype=torch.float64)
+    total, stream = 0, x
+    for number in range(3):
+        stream = trunk.part(f"block{number}")(stream)
+        total = total + (trunk.part(f"skip{number}")(stream) if skip else 0)
+    out = stream + total
+    for name in ("head0", "head1", "logits"):
+        out = trunk.part(name)(out.relu())
+    torch.testing.assert_close(trunk(x), out)

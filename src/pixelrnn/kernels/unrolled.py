@@ -31,14 +31,11 @@ class _FrontLSTM(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
     ) -> tuple[Tensor, Tensor]:
-        directions, _, batch, width = gates.shape
+        batch, width = gates.shape[2:]
         h = width // 4
         gates = gates.index_select(1, geometry.order)
         squashed = gates.new_empty(*gates.shape[:3], h)
-        hidden, cell = (
-            state[:, None, None].repeat(1, geometry.size, batch, 1)
-            for state in (hidden_init, cell_init)
-        )
+        hidden, cell = (state[:, None, None].repeat(1, geometry.size, batch, 1) for state in (hidden_init, cell_init))
         taps = weight.permute(3, 0, 2, 1).contiguous()
         for front in geometry.fronts:
             z = _own(gates, front)
