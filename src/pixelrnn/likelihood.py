@@ -58,8 +58,11 @@ def log_likelihood(outputs: Tensor, images: Tensor) -> Tensor:
     """
     if outputs.shape[1] == images.shape[1]:
         return -F.binary_cross_entropy_with_logits(outputs, images.to(outputs.dtype), reduction="none")
-    logits = logits_from_outputs(outputs, images.shape[1])
-    return -F.cross_entropy(logits.flatten(0, 1), images.flatten(0, 1), reduction="none").view(images.shape)
+    # Channels last, as the outputs lie in memory: each distribution is a contiguous row.
+    symbols = images.permute(0, 2, 3, 1)
+    rows = outputs.permute(0, 2, 3, 1).reshape(images.numel(), outputs.shape[1] // images.shape[1])
+    terms = F.cross_entropy(rows, symbols.reshape(-1), reduction="none")
+    return -terms.view(symbols.shape).permute(0, 3, 1, 2)
 
 
 def bits_per_dim(nats: float, dims: int) -> float:

@@ -139,7 +139,8 @@ class ModelFolder:
                 found = {name: tuple(value.get_shape()) for name, value in slices.items()}
                 if found != dict(shapes):
                     names = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
-                    what = f"{names[0]} has {found.get(names[0], 'nothing')}, the config asks for {shapes.get(names[0], 'nothing')}"
+                    has, asked = (which.get(names[0], "nothing") for which in (found, shapes))
+                    what = f"{names[0]} has {has}, the config asks for {asked}"
                     raise ModelError(f"{path}: the weights are not those of the network in {CONFIG}: {what}")
                 for name, value in slices.items():
                     if value.get_dtype() != "F32":

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-__all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache", "positions_first"]
+__all__ = ["Apply", "Cache", "Composite", "Layer", "channels_first", "channels_last", "clone_cache"]
 
 Cache = dict[str, Any]
 """State of one scan: tensors of fixed shape addressed by (row, column), or caches of inner layers. It is a value that
@@ -107,16 +107,14 @@ class Composite(Layer):
         return [(name, self.part(name)) for name in self.parts]
 
 
-def positions_first(maps: Tensor) -> Tensor:
-    """View maps the way that matrix products and recurrences want them in memory; it is its own inverse.
+def channels_last(maps: Tensor) -> Tensor:
+    """View maps the way they lie in memory, where a matrix product wants them: (B, F, H, W) → (B, H, W, F)."""
+    return maps.permute(0, 2, 3, 1)
 
-    Args:
-        maps: (B, F, H, W), or (H, W, B, F).
 
-    Returns:
-        (H, W, B, F), or (B, F, H, W): a view, never a copy.
-    """
-    return maps.permute(2, 3, 0, 1)
+def channels_first(maps: Tensor) -> Tensor:
+    """View maps the way callers see them, the inverse of `channels_last`: (B, H, W, F) → (B, F, H, W)."""
+    return maps.permute(0, 3, 1, 2)
 
 
 def clone_cache(cache: Cache) -> Cache:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelrnn.layers.base import Cache, Layer, positions_first
+from pixelrnn.layers.base import Cache, Layer, channels_first, channels_last
 from pixelrnn.masks import MaskType, convolution_mask
 
 __all__ = ["MaskedConv2d", "gather_taps"]
@@ -80,8 +80,10 @@ class MaskedConv2d(Layer):
         """Convolve whole maps: (B, F, H, W) → (B, F', H, W); a 1 × 1 kernel is a matrix product."""
         if self.padding == (0, 0):
             weight = (self.weight * self.mask)[:, :, 0, 0]
-            return positions_first(F.linear(positions_first(x), weight, self.bias))
-        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+            return channels_first(F.linear(channels_last(x), weight, self.bias))
+        weight = (self.weight * self.mask).contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.layers.base import Cache, Layer, positions_first
+from pixelrnn.layers.base import Cache, Layer, channels_first, channels_last
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
 from pixelrnn.masks import colour_groups
@@ -50,16 +50,16 @@ class DiagonalBiLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
-        left, right = (positions_first(hidden) for hidden in self.states(x)[0])
-        before = self.hidden_init[RIGHT].expand(1, *right.shape[1:])
-        return positions_first(left + torch.cat([before, right[:-1]]))
+        left, right = (channels_last(hidden) for hidden in self.states(x)[0])
+        before = self.hidden_init[RIGHT].expand_as(right[:, :1])
+        return channels_first(left + torch.cat([before, right[:, :-1]], dim=1))
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, not shifted: (B, F, H, W) → two of (2, B, h, H, W), left and right."""
-        gates = positions_first(self.input_to_state(x)).unflatten(-1, (2, 4 * self.hidden))
-        mirrored = torch.stack([gates[..., LEFT, :], gates[..., RIGHT, :].flip(1)])
+        left, right = channels_last(self.input_to_state(x)).split(4 * self.hidden, dim=-1)
+        mirrored = torch.stack([left, right.flip(2)])
         states = kernels.diagonal_lstm(
-            mirrored.permute(0, 3, 4, 1, 2), self.state_to_state, self.hidden_init, self.cell_init
+            mirrored.permute(0, 1, 4, 2, 3), self.state_to_state, self.hidden_init, self.cell_init
         )
         hidden, cell = (torch.stack([state[LEFT], state[RIGHT].flip(-1)]) for state in states)
         return hidden, cell

@@ -1,0 +1,49 @@
+"""Exact probabilities of images: the networks of *Pixel Recurrent Neural Networks*.
+
+A model maps everything before a symbol, in raster order, to the distribution of that symbol. There are two ways through
+an image: `forward`, every position at once, and `scan`, a position at a time; both give the same numbers.
+
+Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759.
+"""
+
+from pathlib import Path
+
+from pixelrnn.data import DataError as DataError
+from pixelrnn.data import Dataset as Dataset
+from pixelrnn.data import load_dataset as load_dataset
+from pixelrnn.likelihood import Evaluation as Evaluation
+from pixelrnn.likelihood import evaluate as evaluate
+from pixelrnn.networks import ModelConfig as ModelConfig
+from pixelrnn.networks import PixelRNN as PixelRNN
+from pixelrnn.recipes import Recipe as Recipe
+from pixelrnn.recipes import TrainingConfig as TrainingConfig
+from pixelrnn.recipes import recipes as recipes
+from pixelrnn.scan import scan as scan
+from pixelrnn.store import ModelError as ModelError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Evaluation",
+    "ModelConfig",
+    "ModelError",
+    "PixelRNN",
+    "Recipe",
+    "TrainingConfig",
+    "evaluate",
+    "load",
+    "load_dataset",
+    "recipes",
+    "scan",
+]
+
+
+def load(path: str | Path) -> PixelRNN:
+    """Read a model folder (`config.json` and `model.safetensors`), as `PixelRNN.save` and training leave it.
+
+    Raises:
+        ModelError: not a model folder, or a damaged, foreign or newer one.
+    """
+    return PixelRNN.load(path)

@@ -1,0 +1,133 @@
+"""Checkpoints: everything that training needs to go on as if it had never stopped, in one safetensors file.
+
+A checkpoint is written to a temporary file in the same folder, flushed, then renamed: the last good one survives.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pixelrnn.store import atomic_path
+
+__all__ = [
+    "CheckpointError",
+    "Progress",
+    "load_checkpoint",
+    "optimiser_state",
+    "restore_optimiser",
+    "save_checkpoint",
+]
+
+FORMAT = "pixelrnn-checkpoint-1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or of another run."""
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: optimiser steps done.
+        seconds: time spent, all sittings together.
+        validations: validations done.
+        best: lowest validation loss so far, nats an image.
+        best_step: when that was.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    validations: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+
+
+def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], progress: Progress, identity: str) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        groups: tensors by group ("model", "average", "optimiser") and name.
+        progress: how far the run has come.
+        identity: what must be equal for the checkpoint to be usable: network, data, optimiser.
+
+    Raises:
+        OSError: it cannot be written; the previous one is as it was.
+    """
+    tensors = {
+        f"{group}/{name}": value.detach().cpu().contiguous()
+        for group, values in groups.items()
+        for name, value in values.items()
+    }
+    metadata = {"format": FORMAT, "progress": json.dumps(asdict(progress)), "identity": identity}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+
+
+def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, dict[str, Tensor]], Progress]:
+    """Read a checkpoint of this run.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it belongs to another network, data set or optimiser.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no checkpoint to resume from")
+    try:
+        groups: dict[str, dict[str, Tensor]] = {}
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            for key in file.keys():  # noqa: SIM118
+                group, _, name = key.partition("/")
+                groups.setdefault(group, {})[name] = file.get_tensor(key)
+        if metadata.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: not a checkpoint of this version ({metadata.get('format')}, need {FORMAT})")
+        progress = Progress(**json.loads(metadata["progress"]))
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint: {error}") from None
+    if metadata.get("identity") != identity:
+        raise CheckpointError(f"{path}: belongs to another run: {_difference(metadata.get('identity', ''), identity)}")
+    return groups, progress
+
+
+def _difference(theirs: str, ours: str) -> str:
+    """The first thing that two identities do not share, in words."""
+    try:
+        found, wanted = dict(json.loads(theirs)), dict(json.loads(ours))
+    except (ValueError, TypeError):
+        return f"it has {theirs}, this is {ours}"
+    name = next((name for name in {**wanted, **found} if found.get(name) != wanted.get(name)), "identity")
+    what = {"images": "the shape of the images", "crc32": "the checksum of the images"}.get(name, name)
+    return f"{what} is {found.get(name)} there and {wanted.get(name)} here"
+
+
+def optimiser_state(optimiser: Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """The tensors that an optimiser keeps, by parameter name and key."""
+    return {
+        f"{names[parameter]}/{key}": value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor], names: list[str]) -> None:
+    """Put back what `optimiser_state` gave.
+
+    Args:
+        optimiser: a new one, for the same parameters.
+        tensors: what `optimiser_state` gave.
+        names: of the parameters, in the optimiser's order.
+    """
+    state: dict[int, dict[str, Any]] = {}
+    for full, value in tensors.items():
+        name, _, key = full.rpartition("/")
+        state.setdefault(names.index(name), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

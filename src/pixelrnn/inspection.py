@@ -1,0 +1,80 @@
+"""Looking into a network: what it sees, what it believes, what it costs.
+
+Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `M` symbols looked at.
+"""
+
+import torch
+from torch import Tensor
+
+from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
+from pixelrnn.networks import PixelRNN
+
+__all__ = ["context", "flops", "parameter_count", "softmax_at"]
+
+
+def parameter_count(model: PixelRNN) -> int:
+    """How many numbers training can change; taps that a mask closes are not among them."""
+    closed = sum(int((layer.mask == 0).sum()) for layer in model.modules() if isinstance(layer, MaskedConv2d))
+    return sum(parameter.numel() for parameter in model.parameters()) - closed
+
+
+def flops(model: PixelRNN, height: int, width: int) -> int:
+    """Floating-point operations to score an image: two an open tap of a matrix product; element-wise work is left out.
+
+    Args:
+        model: the network.
+        height: H.
+        width: W.
+    """
+    pixel = 0
+    for layer in model.modules():
+        if isinstance(layer, MaskedConv2d):
+            pixel += 2 * int(layer.mask.sum())
+        elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
+            pixel += 2 * layer.state_to_state.numel()
+    return pixel * height * width
+
+
+def context(model: PixelRNN, images: Tensor, row: int, col: int) -> Tensor:
+    """Measure which pixels the distribution of one pixel really depends on, from gradients (Fig. 2 and 4).
+
+    Args:
+        model: the network.
+        images: (B, C, H, W) symbols, over which absolute gradients are averaged. Gradients can vanish by chance (a ReLU
+            that is shut), so use a few images.
+        row: of the pixel.
+        col: of the pixel.
+
+    Returns:
+        (H, W) mean absolute gradient of the outputs at (row, col) with respect to each pixel, all colours together;
+        exactly zero where nothing is seen.
+
+    Raises:
+        ValueError: (row, col) outside the images.
+    """
+    height, width = images.shape[2:]
+    if not (0 <= row < height and 0 <= col < width):
+        raise ValueError(f"row={row}, col={col}: outside images of {height} × {width}")
+    encoded = model.encode(images.to(model.device)).requires_grad_(True)
+    outputs = model.outputs(encoded)[:, :, row, col]
+    seen = torch.zeros(height, width, dtype=encoded.dtype, device=encoded.device)
+    for output in outputs[:, :: max(1, outputs.shape[1] // 64)].unbind(1):
+        (gradient,) = torch.autograd.grad(output.sum(), encoded, retain_graph=True)
+        seen += gradient.abs().mean(0).sum(0)
+    return seen
+
+
+def softmax_at(model: PixelRNN, image: Tensor, positions: list[tuple[int, int, int]]) -> Tensor:
+    """The distributions of some symbols of an image, each given all symbols before it (Fig. 6).
+
+    Args:
+        model: the network.
+        image: (C, H, W) symbols.
+        positions: M of (colour, row, column).
+
+    Returns:
+        (M, K) probabilities.
+    """
+    with torch.no_grad():
+        probabilities = model(image[None])[0].double().softmax(dim=1)
+    return torch.stack([probabilities[colour, :, row, col] for colour, row, col in positions]).cpu()

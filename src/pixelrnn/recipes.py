@@ -1,0 +1,206 @@
+"""Named experiments: a network, a data set, and how to train one on the other.
+
+Every row of the paper's Table 1 is here, MNIST with each network, and a demo of a few minutes. `with_settings` changes
+any field by name.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pixelrnn.networks import ModelConfig, NetworkName
+
+__all__ = ["Recipe", "TrainingConfig", "recipes", "with_settings"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        steps: length of the run in optimiser steps; ignored if `minutes` is given.
+        minutes: length of the run by the clock; 0 to count steps. A run by the clock cannot be repeated exactly.
+        batch: images a step.
+        optimiser: "rmsprop" (the paper's) or "adam".
+        learning_rate: its highest value.
+        warmup: steps over which it rises from zero.
+        final_learning_rate: the fraction of it at the end of a cosine decay.
+        clip: the largest norm of the gradient of mean nats an image; larger ones are scaled down.
+        average: decay of the moving average of the weights, which is what is evaluated and saved; 0 for none.
+        validations: how often to validate, evenly over the run.
+        validation_images: how many images of the validation split to use, the same each time.
+        checkpoint_seconds: time between checkpoints.
+        seed: of the initial weights and the order of the data.
+
+    Raises:
+        ValueError, TypeError: a field out of its range or of another type.
+    """
+
+    steps: int = 10_000
+    minutes: float = 0.0
+    batch: int = 16
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    final_learning_rate: float = 0.01
+    clip: float = 50.0
+    average: float = 0.999
+    validations: int = 10
+    validation_images: int = 500
+    checkpoint_seconds: float = 60.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kinds = (int, float) if field.type is float else (int,) if field.type is int else (str,)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise TypeError(f"{field.name}={value!r}: must be a {'number' if kinds != (str,) else 'word'}")
+        if self.optimiser not in ("rmsprop", "adam"):
+            raise ValueError(f"optimiser={self.optimiser!r}: must be 'rmsprop' or 'adam'")
+        limits: dict[str, tuple[float, float]] = {
+            "steps": (1, 1e12),
+            "minutes": (0, 1e9),
+            "batch": (1, 1e9),
+            "learning_rate": (1e-12, 1e3),
+            "warmup": (0, 1e12),
+            "final_learning_rate": (0, 1),
+            "clip": (1e-12, 1e30),
+            "average": (0, 1 - 1e-9),
+            "validations": (1, 1e6),
+            "validation_images": (1, 1e12),
+            "checkpoint_seconds": (0, 1e9),
+            "seed": (0, 2**63 - 1),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}={getattr(self, name)}: must be from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named experiment.
+
+    Attributes:
+        name: what the command line calls it.
+        model: the network.
+        training: how it is trained.
+        data: where its images come from, as `pixelrnn.data.load_dataset` understands it.
+        summary: one line for people.
+    """
+
+    name: str
+    model: ModelConfig
+    training: TrainingConfig
+    data: str
+    summary: str
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name."""
+    found = [
+        _demo(),
+        _mnist("mnist-pixelcnn", "pixelcnn", "PixelCNN on binary MNIST (Table 4: 81.30 nats)"),
+        _mnist("mnist-row-lstm", "row_lstm", "Row LSTM on binary MNIST (Table 4: 80.54 nats)"),
+        _mnist(
+            "mnist-diagonal-bilstm",
+            "diagonal_bilstm",
+            "Diagonal BiLSTM on binary MNIST (Table 4: 79.20 nats)",
+        ),
+        _mnist(
+            "mnist-diagonal-bilstm-1",
+            "diagonal_bilstm",
+            "Diagonal BiLSTM of one layer on binary MNIST (Table 4: 80.75 nats)",
+            layers=1,
+            hidden=32,
+        ),
+        _photographs("cifar10-pixelcnn", "pixelcnn", 15, "PixelCNN on CIFAR-10 (Table 5: 3.14 bits/dim)"),
+        _photographs("cifar10-row-lstm", "row_lstm", 12, "Row LSTM on CIFAR-10 (Table 5: 3.07 bits/dim)"),
+        _photographs(
+            "cifar10-diagonal-bilstm",
+            "diagonal_bilstm",
+            12,
+            "Diagonal BiLSTM on CIFAR-10 (Table 5: 3.00 bits/dim)",
+        ),
+        _imagenet("imagenet32-row-lstm", 12, 384, 64, True, "Row LSTM on ImageNet 32 × 32 (Table 6: 3.86 bits/dim)"),
+        _imagenet("imagenet64-row-lstm", 4, 512, 32, False, "Row LSTM on ImageNet 64 × 64 (Table 6: 3.63 bits/dim)"),
+        _patches("photos-row-lstm", "row_lstm", "a small Row LSTM for 32 × 32 patches of photographs"),
+        _patches(
+            "photos-diagonal-bilstm",
+            "diagonal_bilstm",
+            "a small Diagonal BiLSTM for 32 × 32 patches of photographs",
+        ),
+    ]
+    return {recipe.name: recipe for recipe in found}
+
+
+def _demo() -> Recipe:
+    recipe = _mnist("demo", "row_lstm", "a Row LSTM on binary MNIST, in a few minutes", layers=3)
+    training = dataclasses.replace(recipe.training, minutes=4.0, validations=8)
+    return dataclasses.replace(recipe, training=training)
+
+
+def _mnist(name: str, network: NetworkName, summary: str, *, layers: int = 7, hidden: int = 16) -> Recipe:
+    model = ModelConfig(network=network, colours=1, levels=2, layers=layers, hidden=hidden, head=32)
+    return Recipe(name, model, TrainingConfig(steps=30_000, learning_rate=2e-3), "mnist-binary", summary)
+
+
+def _photographs(name: str, network: NetworkName, layers: int, summary: str) -> Recipe:
+    model = ModelConfig(network=network, colours=3, levels=256, layers=layers, hidden=128, head=1024)
+    training = TrainingConfig(steps=300_000, learning_rate=5e-4, warmup=1000, average=0.9995, validations=60)
+    return Recipe(name, model, training, "cifar-10-batches-bin", summary)
+
+
+def _imagenet(name: str, layers: int, hidden: int, batch: int, residual: bool, summary: str) -> Recipe:
+    model = ModelConfig(
+        network="row_lstm", colours=3, levels=256, layers=layers, hidden=hidden, head=1024, residual=residual
+    )
+    training = TrainingConfig(
+        steps=400_000, batch=batch, learning_rate=3e-4, warmup=2000, average=0.9999, validations=100
+    )
+    return Recipe(name, model, training, f"imagenet{32 if residual else 64}", summary)
+
+
+def _patches(name: str, network: NetworkName, summary: str) -> Recipe:
+    model = ModelConfig(network=network, colours=3, levels=256, layers=2, hidden=48, head=96)
+    return Recipe(name, model, TrainingConfig(steps=10_000, learning_rate=2e-3), "photos.npz", summary)
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """Change fields of a recipe's model or training by name.
+
+    Args:
+        recipe: what to start from.
+        settings: field → value, as text.
+
+    Raises:
+        ValueError: a field that does not exist, or a value that it cannot have.
+    """
+    configs: dict[str, ModelConfig | TrainingConfig] = {"model": recipe.model, "training": recipe.training}
+    part_of = {field.name: part for part, config in configs.items() for field in dataclasses.fields(config)}
+    changes: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
+    for key, text in settings.items():
+        if key not in part_of:
+            close = difflib.get_close_matches(key, part_of, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"there is no setting {key!r}: {hint}The settings are {', '.join(part_of)}")
+        part = part_of[key]
+        changes[part][key] = _parse(key, text, getattr(configs[part], key))
+    # All at once: values that fit together may not fit one by one.
+    return dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(recipe.model, **changes["model"]),
+        training=dataclasses.replace(recipe.training, **changes["training"]),
+    )
+
+
+def _parse(key: str, text: str, current: Any) -> Any:
+    try:
+        if isinstance(current, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        return type(current)(text)
+    except (KeyError, ValueError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(current), "a word")
+        raise ValueError(f"{key}={text}: must be {kind}") from None

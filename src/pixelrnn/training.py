@@ -1,0 +1,327 @@
+"""The training loop, to be read aloud.
+
+Shape letters: `N` images of a data set, `B` batch, `C` colours, `H` rows, `W` columns.
+"""
+
+import copy
+import dataclasses
+import json
+import math
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import Optimizer
+
+from pixelrnn.checkpoint import (
+    CheckpointError,
+    Progress,
+    load_checkpoint,
+    optimiser_state,
+    restore_optimiser,
+    save_checkpoint,
+)
+from pixelrnn.likelihood import bits_per_dim, evaluate
+from pixelrnn.networks import ModelConfig, PixelRNN
+from pixelrnn.recipes import TrainingConfig
+from pixelrnn.store import atomic_path
+
+__all__ = ["Interrupted", "TrainingError", "batch_indices", "learning_rate", "train", "unit_of"]
+
+CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
+
+Report = Callable[[dict[str, Any]], None]
+"""Receives each metrics record as it is made."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why, and what is kept."""
+
+
+class Interrupted(TrainingError):
+    """The user stopped training; everything is saved."""
+
+
+def unit_of(levels: int) -> str:
+    """The unit the paper reports in: nats an image for binary images, bits a dimension for others (Sec. 5.1)."""
+    return "nats" if levels == 2 else "bits/dim"
+
+
+def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:
+    """Which images a step sees: a pure function, so that no state of a loader has to be saved.
+
+    Each epoch is a permutation of its own; images that do not fill a last batch wait for another epoch.
+
+    Args:
+        seed: of the run.
+        step: counted from 0.
+        count: N.
+        batch: B; at most N are taken.
+
+    Returns:
+        (min(B, N),) indices.
+    """
+    batch = min(batch, count)
+    epoch, position = divmod(step, count // batch)
+    order = _epoch_order(seed, epoch, count)
+    return order[position * batch : (position + 1) * batch]
+
+
+@lru_cache(maxsize=1)
+def _epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
+
+
+def learning_rate(config: TrainingConfig, step: int, done: float) -> float:
+    """The learning rate of a step: a linear warm-up, then a cosine decay over the run.
+
+    Args:
+        config: its highest value, warm-up and final fraction.
+        step: counted from 0.
+        done: the part of the run that is over, 0 … 1.
+    """
+    warm = min(1.0, (step + 1) / (config.warmup + 1))
+    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
+    return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
+
+
+def train(
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    images: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    provenance: dict[str, Any] | None = None,
+    report: Report = lambda record: None,
+) -> PixelRNN:
+    """Train a network, keeping in `folder` the best model, a checkpoint and the metrics.
+
+    Killed at any moment and resumed, a run of so many steps ends with the same weights, bit for bit, as if it had not
+    been (on the same machine, with the same number of threads and versions).
+
+    Args:
+        model_config: the network.
+        config: how to train it.
+        images: (N, C, H, W) symbols.
+        validation: (N', C, H, W) symbols.
+        folder: made if it does not exist.
+        resume: go on from the checkpoint in `folder`.
+        device: where to compute.
+        provenance: kept in the model folder.
+        report: see `Report`.
+
+    Returns:
+        The model with the lowest validation loss, as saved in `folder`.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+        TrainingError: the loss or its gradient is not finite; the last checkpoint is kept.
+        CheckpointError: there is nothing to resume from, or it belongs to another run.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in folder.glob(".*.safetensors.*.tmp"):
+        left_by_a_kill.unlink()
+
+    # The seed decides the initial weights here, and the order of the data in batch_indices; nothing else is random.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = PixelRNN(model_config).to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    average.provenance = provenance or {}
+    optimiser = make_optimiser(config, model)
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    progress = Progress()
+    identity = describe_run(model_config, config, images)
+    if resume:
+        groups, progress = load_checkpoint(folder / CHECKPOINT, identity)
+        try:
+            model.load_state_dict(groups["model"])
+            average.load_state_dict(groups["average"])
+            restore_optimiser(optimiser, groups.get("optimiser", {}), list(names.values()))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder / CHECKPOINT}: damaged checkpoint: {str(error).splitlines()[0]}") from None
+        # A run that is made longer has validations to come in a part that was over.
+        progress.validations = min(progress.validations, validations_due(config, progress))
+
+    unit, dims = unit_of(model_config.levels), int(np.prod(images.shape[1:]))
+    in_unit = (lambda nats: nats) if unit == "nats" else (lambda nats: bits_per_dim(nats, dims))
+
+    def record(kind: str, **values: Any) -> None:
+        entry = {
+            "kind": kind,
+            "step": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "unit": unit,
+            **values,
+        }
+        metrics.write(json.dumps(entry) + "\n")
+        metrics.flush()
+        report(
+            {
+                **entry,
+                "done": part_done(config, progress),
+                "epoch": progress.step / (len(images) // min(config.batch, len(images))),
+            }
+        )
+
+    def checkpoint() -> None:
+        groups = {
+            "model": model.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser_state(optimiser, names),
+        }
+        save_checkpoint(folder / CHECKPOINT, groups, progress, identity)
+
+    # A first checkpoint shows at once whether the folder can be written, rather than after an hour.
+    if not resume:
+        checkpoint()
+    metrics = _open_metrics(folder / METRICS, progress.step)
+
+    clock = saved = logged = time.monotonic()
+    nats_since, steps_since = 0.0, 0
+    with metrics, _signals() as stop:
+        while part_done(config, progress) < 1:
+            rate = learning_rate(config, progress.step, part_done(config, progress))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+            # One step of maximum likelihood: mean nats an image.
+            chosen = batch_indices(config.seed, progress.step, len(images), config.batch)
+            batch = torch.from_numpy(images[chosen]).to(device)
+            optimiser.zero_grad(set_to_none=True)
+            loss = -model.log_prob(batch).mean()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+
+            # Weights are touched only by a finite gradient, so the last checkpoint is always a good one.
+            nats = float(loss.detach())
+            if not (math.isfinite(nats) and math.isfinite(float(norm))):
+                raise TrainingError(
+                    f"step {progress.step}: loss {nats}, gradient norm {float(norm)}: not finite. The last good "
+                    f"checkpoint is kept in {folder}. A lower learning_rate (now {config.learning_rate:g}) may help"
+                )
+            optimiser.step()
+
+            # Young averages forget their random start faster than `average` would.
+            decay = min(config.average, (1 + progress.step) / (10 + progress.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+            progress.step += 1
+            nats_since, steps_since = nats_since + nats, steps_since + 1
+            progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
+
+            validate = validations_due(config, progress) > progress.validations
+            if validate or clock - logged > 2 or progress.step == 1:
+                speed = steps_since * len(chosen) / max(clock - logged, 1e-9)
+                record(
+                    "train",
+                    loss=in_unit(nats_since / steps_since),
+                    learning_rate=rate,
+                    images_per_second=speed,
+                )
+                nats_since, steps_since, logged = 0.0, 0, clock
+
+            # Validate the averaged weights on the same images each time; keep the best.
+            if validate:
+                result = evaluate(average, validation[: config.validation_images], device=device)
+                progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
+                progress.validations = validations_due(config, progress)
+                if result.nats < progress.best:
+                    progress.best, progress.best_step = result.nats, progress.step
+                    average.save(folder)
+                record(
+                    "validation",
+                    loss=in_unit(result.nats),
+                    error=in_unit(result.nats_error),
+                    images=result.count,
+                )
+                logged = clock
+
+            if stop.is_set() or clock - saved > config.checkpoint_seconds or part_done(config, progress) >= 1:
+                checkpoint()
+                saved = time.monotonic()
+            if stop.is_set() and part_done(config, progress) < 1:
+                raise Interrupted(f"stopped after step {progress.step}; everything is saved in {folder}")
+    with torch.random.fork_rng(devices=[]):
+        return PixelRNN.load(folder)
+
+
+def make_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
+    """RMSProp, as in the paper (Sec. 5.2), or Adam."""
+    if config.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    return torch.optim.RMSprop(model.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-8)
+
+
+def part_done(config: TrainingConfig, progress: Progress) -> float:
+    """The part of the run that is over, by steps or by the clock."""
+    return progress.seconds / (60 * config.minutes) if config.minutes else progress.step / config.steps
+
+
+def validations_due(config: TrainingConfig, progress: Progress) -> int:
+    """How many validations belong to the part of the run that is over (0.29 · 100 counts as 29)."""
+    return math.floor(part_done(config, progress) * config.validations + 1e-9)
+
+
+def describe_run(model_config: ModelConfig, config: TrainingConfig, images: NDArray[np.uint8]) -> str:
+    """What a checkpoint depends on: the network, the optimiser, the order of the data and the data."""
+    sample = np.ascontiguousarray(images[:: max(1, len(images) // 1000)])
+    return json.dumps(
+        {
+            **dataclasses.asdict(model_config),
+            **{key: getattr(config, key) for key in ("optimiser", "batch", "seed")},
+            "images": list(images.shape),
+            "crc32": zlib.crc32(sample.tobytes()),
+        }
+    )
+
+
+def _open_metrics(path: Path, step: int) -> Any:
+    """Open the log for appending, without what a killed run wrote after its last checkpoint."""
+    kept = []
+    if path.exists() and step:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                kept += [line + "\n"] if json.loads(line)["step"] <= step else []
+            except (ValueError, KeyError, TypeError):
+                continue
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event, looked at between steps; a second one acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[number] or signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
