@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import importlib
 import io
 import json
 import os
@@ -19,8 +20,9 @@ from PIL import Image
 from rich.console import Console
 
 import pixelrnn
-from pixelrnn import commands, console, sampling, store
+from pixelrnn import commands, console, figures, sampling, store
 
+TRAIN = importlib.import_module("pixelrnn.commands.train")  # `commands.train` is the function in it.
 COMMANDS = ["train", "evaluate", "sample", "complete", "score", "info", "recipes", "prepare", "figure"]
 TINY = ["--set=layers=1", "--set=hidden=3", "--set=head=4", "--set=batch=4", "--set=validations=2", "--set=warmup=1"]
 
@@ -150,25 +152,53 @@ def test_train_takes_colours_and_levels_from_the_data(run, small_data):
     assert "bits/dim" in ran.out
 
 
-def test_train_on_the_embedded_digits(run, monkeypatch):
+@pytest.fixture
+def references(monkeypatch):
+    """The references of each training curve that is drawn."""
+    drawn = []
+    real = figures.training_curve
+
+    def curve(records, *, reference, **options):
+        drawn.append(reference)
+        return real(records, reference=reference, **options)
+
+    monkeypatch.setattr(figures, "training_curve", curve)
+    return drawn
+
+
+def test_train_on_the_embedded_digits(run, references, monkeypatch):
     def load(spec):
         digits = pixelrnn.load_dataset(spec)
         return dataclasses.replace(
             digits, train=digits.train[:64], validation=digits.validation[:16], test=digits.test[:16]
         )
 
-    monkeypatch.setattr(commands, "load_dataset", load)
+    monkeypatch.setattr(TRAIN, "load_dataset", load)
     ran = run("train", "mnist-diagonal-bilstm-1", "--steps", 4, "--out", "m", *TINY)
     assert ran.status == 0, ran
-    assert "paper: Diagonal BiLSTM, 7 layers   79.20" in ran.out
+    assert re.findall(r"paper: (.*?)  +(\S+)", ran.out) == [
+        ("Diagonal BiLSTM, 7 layers", "79.20"),
+        ("Row LSTM", "80.54"),
+        ("Diagonal BiLSTM, 1 layer", "80.75"),
+        ("DRAW (upper bound)", "80.97"),
+        ("PixelCNN", "81.30"),
+    ]
     assert "this model" in ran.out
+    assert references == [{"paper": 80.75}]
+
+
+def test_the_figure_of_the_paper_is_for_its_own_data_only(run, references, data):
+    ran = run("train", "mnist-row-lstm", "--data", data, "--steps", 2, "--out", "m", *TINY)
+    assert ran.status == 0, ran
+    assert "paper" not in ran.out
+    assert references == [None]
 
 
 def test_steps_among_the_settings_are_the_length_too(refused, data, monkeypatch):
     def training(model, config, *arguments, **options):
         raise ValueError(f"{config.steps} steps, {config.minutes} minutes")
 
-    monkeypatch.setattr(commands, "run_training", training)
+    monkeypatch.setattr(TRAIN, "run_training", training)
     assert "2 steps, 0.0 minutes" in refused("train", "demo", "--data", data, "--set", "steps=2", *TINY)
 
 
@@ -216,14 +246,69 @@ def old_run(run, data, tmp_path):
     return tmp_path / "m"
 
 
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_an_old_run_is_not_overwritten(refused, old_run, data):
-    before = {path.name: path.read_bytes() for path in old_run.iterdir()}
-    message = refused("train", "demo", "--data", data, "--steps", 2, "--out", "m", *TINY)
-    assert "m: has a run already; go on with --resume" in message
+    before = contents(old_run)
+    again = ["train", "demo", "--data", data, "--steps", 2, "--out", "m", *TINY]
+    assert "m: has a run already; go on with --resume, start anew with --overwrite, or give" in refused(*again)
     (old_run / "checkpoint.safetensors").unlink()
-    assert "m: has a model already" in refused("train", "demo", "--data", data, "--steps", 2, "--out", "m", *TINY)
+    assert "m: has a model already; start anew with --overwrite, or give" in refused(*again)
     before.pop("checkpoint.safetensors")
-    assert {path.name: path.read_bytes() for path in old_run.iterdir()} == before
+    assert contents(old_run) == before
+
+
+def test_an_old_run_is_overwritten_when_asked(run, old_run, data, tmp_path):
+    for name in ("test.json", "notes.txt", "samples.png", "tensorboard/events"):
+        (old_run / name).parent.mkdir(exist_ok=True)
+        (old_run / name).write_text("old")
+    arguments = ["train", "mnist-pixelcnn", "--data", data, "--steps", 3, "--no-test", *TINY]
+    assert run(*arguments, "--out", "new").status == 0
+    ran = run(*arguments, "--out", "m", "--overwrite")
+    assert ran.status == 0, ran
+    found, fresh = contents(old_run), contents(tmp_path / "new")
+    mine = {"notes.txt", "samples.png", "tensorboard/events"}
+    assert {found.pop(name) for name in mine} == {b"old"}
+    assert found.keys() == fresh.keys()
+    assert all(found[name] == fresh[name] for name in ("model.safetensors", "config.json", "run.json"))
+    assert {json.loads(line)["step"] for line in found["metrics.jsonl"].splitlines()} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("gone", [["checkpoint.safetensors"], ["model.safetensors", "config.json"]], ids=str)
+def test_what_is_left_of_a_run_is_overwritten_too(run, old_run, data, gone):
+    for name in gone:
+        (old_run / name).unlink()
+    ran = run("train", "demo", "--data", data, "--steps", 2, "--out", "m", "--overwrite", "--no-test", *TINY)
+    assert ran.status == 0, ran
+    assert set(gone) < contents(old_run).keys()
+
+
+def test_overwrite_needs_nothing_to_overwrite(run, data):
+    ran = run("train", "demo", "--data", data, "--steps", 1, "--out", "new", "--overwrite", "--no-test", *TINY)
+    assert ran.status == 0, ran
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume and --overwrite: give one of them"),
+        (["nonsense"], "there is no recipe 'nonsense'"),
+        (["demo", "--data", "nowhere"], "no such file, folder or name"),
+        (["demo", "--set", "layers=0"], "layers=0: must be at least 1"),
+        (["demo", "--set", "colours=3"], "colours=3 of the model does not fit"),
+        (["demo", "--device", "nonsense"], "--device nonsense: not available here"),
+        (["demo", "--data", "no validation"], "has no images in split validation"),
+    ],
+    ids=str,
+)
+def test_a_mistake_discards_nothing(refused, old_run, small_data, tmp_path, arguments, message):
+    small_data(counts=(8, 0, 4)).rename(tmp_path / "no validation.npz")
+    arguments = [argument.replace("no validation", "no validation.npz") for argument in arguments]
+    before = contents(old_run)
+    assert message in refused("train", *arguments, "--out", "m", "--overwrite")
+    assert contents(old_run) == before
 
 
 @pytest.mark.parametrize(
@@ -245,6 +330,15 @@ def test_a_run_is_resumed_as_it_was(refused, old_run, arguments, message):
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"name": "demo"}', '{"model": 3}', "null"])
 def test_a_damaged_run_is_refused(refused, old_run, text):
     (old_run / "run.json").write_text(text)
+    assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(pixelrnn.Recipe)])
+@pytest.mark.parametrize("value", ["nothing", [3], True], ids=str)
+def test_a_run_with_a_damaged_field_is_refused(refused, old_run, field, value):
+    saved = json.loads((old_run / "run.json").read_text())
+    saved.pop(field)
+    (old_run / "run.json").write_text(json.dumps(saved if value == "nothing" else saved | {field: value}))
     assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
 
 
@@ -617,7 +711,9 @@ def test_info_tells_of_a_recipe_and_another_size(run):
 def test_recipes_are_listed(run):
     ran = run("recipes")
     assert (ran.status, ran.err) == (0, "")
-    assert [line.split()[0] for line in ran.out.splitlines()] == list(pixelrnn.recipes())
+    rows = [re.split(r"  +", line) for line in ran.out.splitlines()]
+    assert rows == [[name, r.data, r.model.network, r.summary] for name, r in pixelrnn.recipes().items()]
+    assert len({line.index(row[3]) for line, row in zip(ran.out.splitlines(), rows, strict=True)}) == 1
     printed = json.loads(run("recipes", "--json").out)
     assert printed["mnist-pixelcnn"]["model"]["network"] == "pixelcnn"
 

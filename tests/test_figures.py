@@ -1,124 +1,22 @@
-"""Pictures by their pixels, plots by what is drawn in them."""
+"""Plots by what is drawn in them, and files by what can be read back."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.text import Annotation
 from PIL import Image
 
-from pixelrnn.figures import (
-    completions,
-    context,
-    contexts,
-    grid,
-    nats_map,
-    save,
-    softmax_curves,
-    to_picture,
-    training_curve,
-)
-
-GAP = (160, 160, 160)
+from pixelrnn.figures import context, contexts, nats_map, save, softmax_curves, training_curve
+from pixelrnn.pictures import grid
 
 
-def random_images(*shape, levels, seed=0):
-    return np.random.default_rng(seed).integers(levels, size=shape, dtype=np.uint8)
-
-
-def test_greys_span_the_whole_range():
-    images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    np.testing.assert_array_equal(to_picture(images, 256)[0, :, :, 0], images[0, 0])
-    assert to_picture(images[:, :, :1, :4], 4)[0, 0].tolist() == [[grey] * 3 for grey in (0, 85, 170, 255)]
-
-
-@pytest.mark.parametrize("levels", [2, 3, 5, 16, 100, 256, 1000])
-def test_greys_are_rounded(levels):
-    symbols = np.arange(levels).reshape(1, 1, 1, levels)
-    exact = 255 * np.arange(levels) / (levels - 1)
-    np.testing.assert_allclose(to_picture(symbols, levels)[0, 0, :, 0], exact, atol=0.5 + 1e-9)
-
-
-@pytest.mark.parametrize(("symbols", "colour"), [
-    ([7], (7, 7, 7)),
-    ([7, 9], (7, 9, 9)),
-    ([7, 9, 11], (7, 9, 11)),
-    ([7, 9, 11, 255], (7, 9, 11)),
-    ([7, 9, 11, 0], (255, 255, 255)),
-    ([0, 255, 100, 51], (204, 255, 224)),
-])  # fmt: skip
-def test_each_number_of_colours(symbols, colour):
-    images = np.array(symbols).reshape(1, -1, 1, 1)
-    assert tuple(to_picture(images, 256)[0, 0, 0]) == colour
-
-
-def test_tensors_are_taken_too():
-    images = random_images(2, 3, 4, 5, levels=7)
-    np.testing.assert_array_equal(to_picture(torch.from_numpy(images).long(), 7), to_picture(images, 7))
-
-
-def test_grid_puts_every_pixel_in_its_place():
-    images = random_images(5, 3, 4, 6, levels=256)
-    sheet = np.asarray(grid(images, 256, columns=3, scale=2, gap=1))
-    assert sheet.shape == (2 * 9 + 1, 3 * 13 + 1, 3)
-    covered = np.zeros(sheet.shape[:2], dtype=bool)
-    for index, picture in enumerate(to_picture(images, 256)):
-        top, left = 1 + 9 * (index // 3), 1 + 13 * (index % 3)
-        cell = sheet[top : top + 8, left : left + 12]
-        for row, col in np.ndindex(2, 2):
-            np.testing.assert_array_equal(cell[row::2, col::2], picture)
-        covered[top : top + 8, left : left + 12] = True
-    assert (sheet[~covered] == GAP).all()
-
-
-@pytest.mark.parametrize(("shape", "size"), [
-    ((10, 1, 28, 28), (4 * 86 + 2, 3 * 86 + 2)),
-    ((1, 1, 28, 28), (88, 88)),
-    ((4, 3, 64, 64), (2 * 66 + 2, 2 * 66 + 2)),
-    ((2, 3, 200, 10), (2 * 12 + 2, 204)),
-])  # fmt: skip
-def test_grid_chooses_a_modest_size(shape, size):
-    assert grid(random_images(*shape, levels=2), 2).size == size
-
-
-def test_grid_without_gaps_is_the_image():
-    images = random_images(1, 3, 4, 6, levels=256)
-    np.testing.assert_array_equal(np.asarray(grid(images, 256, scale=1, gap=0)), to_picture(images, 256)[0])
-
-
-@pytest.mark.parametrize("per_image", [False, True])
-def test_completions_show_input_completions_and_original(per_image):
-    originals = random_images(2, 1, 30, 80, levels=256)
-    known = np.zeros((2, 30, 80), dtype=bool)
-    known[:, :12] = True
-    completed = np.stack([np.where(known[:, None], originals, 255 - originals)] * 3, axis=1)
-    completed[:, 1] = random_images(2, 1, 30, 80, levels=256, seed=1)
-    sheet = np.asarray(completions(originals, known if per_image else known[0], completed, 256, scale=1, gap=2))
-
-    margin, head = 12, 20
-    lefts = [margin, 2 * margin + 80, 2 * margin + 162, 2 * margin + 244, 3 * margin + 324]
-    covered = np.zeros(sheet.shape[:2], dtype=bool)
-    covered[:head] = True
-    occluded = np.where(known[..., None], to_picture(originals, 256), np.array([86, 180, 233]))
-    for index in range(2):
-        top = head + 32 * index
-        expected = [occluded[index], *to_picture(completed[index], 256), to_picture(originals, 256)[index]]
-        for left, picture in zip(lefts, expected, strict=True):
-            np.testing.assert_array_equal(sheet[top : top + 30, left : left + 80], picture)
-            covered[top : top + 30, left : left + 80] = True
-    assert (sheet[~covered] == 255).all()
-    for left, right in ((margin, margin + 80), (lefts[1], lefts[3] + 80), (lefts[4], lefts[4] + 80)):
-        assert (sheet[:head, left:right] < 128).any(), "a label is missing"
-    assert sheet.shape == (head + 62 + margin, lefts[4] + 80 + margin, 3)
-
-
-def test_completions_of_tiny_images_keep_their_labels():
-    originals = random_images(1, 1, 4, 4, levels=2)
-    sheet = np.asarray(completions(originals, np.ones((4, 4), dtype=bool), originals[:, None], 2, scale=1))
-    dark = (sheet[:18] < 128).any(axis=(0, 2))
-    assert not dark[:8].any() and not dark[-8:].any()
-    assert sheet.shape[1] > 150
+def random_images(*shape, levels):
+    return np.random.default_rng(0).integers(levels, size=shape, dtype=np.uint8)
 
 
 def test_nats_map_sums_over_colours():
@@ -173,9 +71,25 @@ def test_training_curve_labels_references_apart():
     assert axes.get_ylim()[0] < 79.2
 
 
+@pytest.mark.parametrize("losses", [[80.54, 80.75, 80.97], [79.2, 79.2, 79.2], [78.0, 79.0, 79.01, 79.02, 79.7, 82.0]])
+def test_training_curve_keeps_labels_of_references_apart(losses):
+    reference = {chr(ord("a") + index): loss for index, loss in enumerate(losses)}
+    figure = training_curve(records(), unit="nats", reference=reference)
+    (axes,) = figure.axes
+    FigureCanvasAgg(figure).draw()
+    plot, *boxes = [part.get_window_extent() for part in (axes, *axes.texts)]
+    assert [text.get_text() for text in axes.texts] == [f"{name} {loss:.2f}" for name, loss in reference.items()]
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
+    assert all(plot.x1 < box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(text.arrow_patch for text in axes.texts if isinstance(text, Annotation))
+    heights = axes.transData.transform([(0, loss) for loss in losses])[:, 1]
+    centres = np.array([(box.y0 + box.y1) / 2 for box in boxes])
+    assert abs((centres - heights).mean()) < 2, "a crowd of labels stays at the height of its lines"
+
+
 @pytest.mark.parametrize("kind", ["train", "validation"])
 def test_training_curve_of_one_record(kind, tmp_path):
-    logs = [{"kind": kind, "step": 7, "loss": 3.0}, {"kind": kind, "step": 8, "loss": float("nan")}]
+    logs = [{"kind": kind, "step": step, "loss": loss} for step, loss in ((7, 3.0), (8, math.nan), (9, None))]
     (axes,) = training_curve(logs, unit="bits/dim").axes
     assert [7.0, 3.0] in axes.get_lines()[-1].get_xydata().tolist()
     assert len(axes.get_legend().get_texts()) == 1
@@ -274,25 +188,12 @@ def test_saving_names_mistakes(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-IMAGES = np.zeros((2, 1, 3, 4), dtype=np.uint8)
-KNOWN = np.ones((3, 4), dtype=bool)
+IMAGE = np.zeros((1, 3, 4), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: to_picture(IMAGES.astype(float), 2), "images is of type float64; it must be of integers"),
-    (lambda: to_picture(IMAGES[0], 2), r"images has shape \(1, 3, 4\)"),
-    (lambda: to_picture(np.zeros((1, 5, 2, 2), int), 2), r"images has shape \(1, 5, 2, 2\).* 1 to 4 colours"),
-    (lambda: to_picture(IMAGES + 3, 3), "images holds symbols 3 to 3; with 3 levels they must be 0 to 2"),
-    (lambda: to_picture(IMAGES, 1), "levels is 1"),
-    (lambda: grid(IMAGES, 2, columns=0), "columns is 0; it must be at least 1"),
-    (lambda: grid(IMAGES, 2, scale=0), "scale is 0"),
-    (lambda: grid(IMAGES, 2, gap=-1), "gap is -1"),
-    (lambda: completions(IMAGES, KNOWN, IMAGES, 2), r"\(2, 1, 3, 4\); it must be \(2, P, 1, 3, 4\)"),
-    (lambda: completions(IMAGES, KNOWN, IMAGES[:, None, :, :2], 2), r"completed has shape \(2, 1, 1, 2, 4\)"),
-    (lambda: completions(IMAGES, KNOWN.T, IMAGES[:, None], 2), r"known is bool \(4, 3\)"),
-    (lambda: completions(IMAGES, KNOWN * 1, IMAGES[:, None], 2), r"known is int64 \(3, 4\); it must be bool"),
-    (lambda: nats_map(IMAGES[0], np.zeros((4, 3)), 2), r"nats has shape \(4, 3\)"),
-    (lambda: nats_map(IMAGES[0], np.full((3, 4), np.nan), 2), "nats has values that are not finite"),
+    (lambda: nats_map(IMAGE, np.zeros((4, 3)), 2), r"nats has shape \(4, 3\)"),
+    (lambda: nats_map(IMAGE, np.full((3, 4), np.nan), 2), "nats has values that are not finite"),
     (lambda: training_curve([{"kind": "sample"}], unit="nats"), "records has no finite loss"),
     (lambda: training_curve([{"kind": "train", "step": 1}], unit="nats"), "must have a step and a loss"),
     (lambda: contexts({}, 0, 0), "jacobians is empty"),

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn.likelihood import bits_per_dim, evaluate, log_likelihood, logits_from_outputs, outputs_per_colour
+from pixelrnn.likelihood import (
+    bits_per_dim,
+    evaluate,
+    evenly_spaced,
+    log_likelihood,
+    logits_from_outputs,
+    outputs_per_colour,
+)
 
 
 @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 2), (1, 5), (2, 7)])
@@ -68,3 +75,26 @@ def test_per_pixel_terms_add_up():
     terms = model.log_prob(images, per_pixel=True)
     assert terms.shape == images.shape
     torch.testing.assert_close(terms.sum((1, 2, 3)), model.log_prob(images))
+
+
+def test_a_batch_size_below_one_is_refused():
+    with pytest.raises(ValueError, match="batch_size=-1"):
+        evaluate(Uniform(), np.zeros((2, 1, 1, 1), np.uint8), batch_size=-1)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(None, 10), (1, 1), (3, 3), (10, 10), (99, 10)])
+def test_some_images_are_spread_over_all(count, kept):
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    some = evenly_spaced(images, count).flatten().tolist()
+    assert len(set(some)) == kept
+    assert some == sorted(some)
+    if count == 3:
+        assert some == [0, 4, 9]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_outputs_are_scored_in_single(dtype):
+    outputs = torch.zeros(1, 3 * 256, 64, 64, dtype=dtype)
+    terms = log_likelihood(outputs, torch.zeros(1, 3, 64, 64, dtype=torch.int64))
+    assert terms.dtype == torch.float32
+    assert float(-terms.sum()) == pytest.approx(3 * 64 * 64 * math.log(256), rel=1e-5)

@@ -6,10 +6,23 @@ import math
 import pytest
 import torch
 
-from pixelrnn import ModelConfig, PixelRNN, Recipe, TrainingConfig, recipes
+from pixelrnn import ModelConfig, PixelRNN, Recipe, TrainingConfig, recipes, training
 from pixelrnn.recipes import with_settings
 
 DEMO = recipes()["demo"]
+
+# Tables 4, 5 and 6.
+PAPER = {
+    "mnist-pixelcnn": 81.30,
+    "mnist-row-lstm": 80.54,
+    "mnist-diagonal-bilstm": 79.20,
+    "mnist-diagonal-bilstm-1": 80.75,
+    "cifar10-pixelcnn": 3.14,
+    "cifar10-row-lstm": 3.07,
+    "cifar10-diagonal-bilstm": 3.00,
+    "imagenet32-row-lstm": 3.86,
+    "imagenet64-row-lstm": 3.63,
+}
 
 # Table 1: network, colours, levels, layers, hidden, head, residual connections, batch.
 TABLE = {
@@ -33,6 +46,14 @@ def test_the_numbers_are_those_of_the_paper(name):
     assert (*found, recipe.training.batch) == TABLE[name]
     assert (model.first_kernel, model.kernel, model.skip) == (7, 3, True)
     assert recipe.training.optimiser == "rmsprop"
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_the_figures_are_those_of_the_paper(name):
+    recipe = recipes()[name]
+    assert recipe.paper == PAPER.get(name)
+    if recipe.paper is not None:
+        assert f": {recipe.paper:.2f} {training.unit_of(recipe.model.levels)})" in recipe.summary
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -114,6 +135,7 @@ def test_settings_that_fit_only_together_may_come_in_any_order(order):
         ({"skip": "maybe"}, "skip=maybe: must be true or false"),
         ({"network": "gan"}, "network='gan': must be one of 'pixelcnn'"),
         ({"optimiser": "sgd"}, "optimiser='sgd': must be"),
+        ({"augment": "noise"}, "augment='noise': must be one of 'none'"),
         ({"layers": "0"}, "layers=0: must be at least 1"),
         ({"kernel": "2"}, "kernel=2: must be odd"),
         ({"learning_rate": "nan"}, "learning_rate=nan: must be from"),
@@ -206,7 +228,7 @@ def test_a_training_config_refuses_other_types(field, value):
 
 def test_every_field_of_a_training_config_is_checked():
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
-    assert names == {*OUT_OF_RANGE, "optimiser"}
+    assert names == {*OUT_OF_RANGE, "optimiser", "augment"}
 
 
 def test_whole_numbers_are_numbers():
@@ -220,5 +242,12 @@ def test_fractions_are_not_counts(field):
 
 
 def test_a_recipe_is_made_of_its_parts():
-    recipe = Recipe("mine", ModelConfig(network="pixelcnn"), TrainingConfig(), "data.npz", "a test")
+    recipe = Recipe("mine", ModelConfig(network="pixelcnn"), TrainingConfig(), "data.npz", "a test", None)
     assert with_settings(recipe, {"layers": "2", "steps": "3"}).training.steps == 3
+
+
+@pytest.mark.parametrize("field", ["name", "data", "summary", "paper"])
+@pytest.mark.parametrize("value", [True, [3]], ids=str)
+def test_a_recipe_refuses_other_types(field, value):
+    with pytest.raises(TypeError, match=f"{field}=.*: must be"):
+        dataclasses.replace(DEMO, **{field: value})

@@ -234,6 +234,16 @@ def test_metrics_tell_kind_step_unit_and_loss(go, tmp_path):
     assert [entry["epoch"] for entry in seen] == [1 / 4, 1, 1, 2, 2]
 
 
+def test_metrics_are_json_without_nan(go, validation, tmp_path):
+    seen = []
+    go(validation=validation[:1], report=seen.append)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    errors = [[entry["error"] for entry in entries if entry["kind"] == "validation"] for entries in (found, seen)]
+    assert errors[0] == [None, None]
+    assert all(math.isnan(error) for error in errors[1])
+
+
 def test_losses_of_more_levels_are_in_bits_per_dimension(tmp_path):
     symbols = np.random.default_rng(0).integers(4, size=(6, 3, 3, 4), dtype=np.uint8)
     model = ModelConfig(network="pixelcnn", colours=3, levels=4, layers=1, hidden=3, head=3)
@@ -670,3 +680,50 @@ def test_a_run_by_the_clock_ends_by_the_clock(go, tmp_path, monkeypatch):
     assert end["seconds"] >= 30
     assert end["step"] > 5
     assert end["validations"] == 3
+
+
+# What a review found.
+
+
+def test_validation_images_are_spread_over_the_split(go, tmp_path, monkeypatch):
+    sorted_split = np.repeat(np.array([0, 1], np.uint8), 10)[:, None, None, None] * np.ones((1, 1, 4, 5), np.uint8)
+    seen = []
+
+    def evaluate(model, images, **options):
+        seen.append(images.mean())
+        return Evaluation(len(images), 20, 1.0, 0.1)
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    go(dataclasses.replace(SHORT, validation_images=4), validation=sorted_split)
+    assert set(seen) == {0.5}
+
+
+def test_a_run_cut_short_before_its_first_validation_ends_in_a_model(go, cut_at, tmp_path, monkeypatch):
+    with monkeypatch.context(), pytest.raises(Cut):
+        cut_at(3)
+        go()
+    monkeypatch.undo()
+    model = go(dataclasses.replace(SHORT, steps=2), resume=True)
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert model.config == MODEL
+
+
+@pytest.mark.parametrize("split", ["images", "validation"])
+@pytest.mark.parametrize("change", [lambda x: x[:0], lambda x: x + 2, lambda x: x.repeat(3, axis=1)])
+def test_images_that_do_not_fit_are_refused_before_training(go, images, tmp_path, split, change):
+    with pytest.raises(ValueError, match=f"{split} has shape"):
+        go(**{split: change(images)})
+    assert not (tmp_path / "run").exists()
+
+
+def test_augmentation_is_resumed_exactly(go, cut_at, tmp_path, monkeypatch):
+    config = dataclasses.replace(SHORT, augment="flips")
+    go(config, folder="whole")
+    go(folder="plain")
+    with monkeypatch.context(), pytest.raises(Cut):
+        cut_at(5)
+        go(config)
+    monkeypatch.undo()
+    go(config, resume=True)
+    assert same_result(tmp_path / "whole", tmp_path / "run")
+    assert not same_result(tmp_path / "plain", tmp_path / "run")

@@ -3,23 +3,31 @@
 A checkpoint is written to a temporary file in the same folder, flushed, then renamed: the last good one survives.
 """
 
+import dataclasses
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pixelrnn.networks import ModelConfig
+from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import atomic_path
 
 __all__ = [
     "CheckpointError",
     "Progress",
+    "describe_run",
     "load_checkpoint",
+    "open_metrics",
     "optimiser_state",
     "restore_optimiser",
     "save_checkpoint",
@@ -131,3 +139,30 @@ def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor], names: l
         name, _, key = full.rpartition("/")
         state.setdefault(names.index(name), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def describe_run(model_config: ModelConfig, config: TrainingConfig, images: NDArray[np.uint8]) -> str:
+    """What a checkpoint depends on: the network, the optimiser, the order of the data and the data."""
+    sample = np.ascontiguousarray(images[:: max(1, len(images) // 1000)])
+    return json.dumps(
+        {
+            **dataclasses.asdict(model_config),
+            **{key: getattr(config, key) for key in ("optimiser", "batch", "seed", "augment")},
+            "images": list(images.shape),
+            "crc32": zlib.crc32(sample.tobytes()),
+        }
+    )
+
+
+def open_metrics(path: Path, step: int) -> Any:
+    """Open the log for appending, without what a killed run wrote after its last checkpoint."""
+    kept = []
+    if path.exists() and step:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                kept += [line + "\n"] if json.loads(line)["step"] <= step else []
+            except (ValueError, KeyError, TypeError):
+                continue
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")

@@ -45,6 +45,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run by the clock.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Discard the run or model in --out, and start anew.")
+    ] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")
     ] = None,
@@ -72,6 +75,7 @@ def train(
         out,
         changes,
         resume=resume,
+        overwrite=overwrite,
         device=device,
         threads=threads,
         test=test,

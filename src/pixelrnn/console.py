@@ -1,7 +1,6 @@
 """What commands show: progress on a terminal, plain lines when piped, and errors in one line."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["TrainingDisplay", "counted", "error", "finite", "say", "show_json", "table"]
+from pixelrnn.store import finite
+
+__all__ = ["TrainingDisplay", "counted", "error", "say", "show_json", "table"]
 
 OUT = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -31,15 +32,6 @@ def error(text: str) -> None:
 def show_json(value: Any) -> None:
     """Print a value for scripts; numbers that are not finite, which JSON lacks, are null."""
     sys.stdout.write(json.dumps(finite(value), indent=2) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """A value for JSON: numbers that are not finite become None."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(columns: list[str], rows: list[list[str]], *, title: str | None = None) -> None:
@@ -115,4 +107,4 @@ class TrainingDisplay:
         if not self.live and record["seconds"] - self.printed > 30:
             self.printed = record["seconds"]
             left = record["seconds"] * (1 / max(record["done"], 1e-9) - 1)
-            say(f"{text}  {100 * record['done']:.0f} % done, {left / 60:.0f} min left")
+            say(f"{text}  {100 * record['done']:.0f} % done, {max(0, left) / 60:.0f} min left")

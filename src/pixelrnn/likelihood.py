@@ -19,6 +19,7 @@ __all__ = [
     "Scorer",
     "bits_per_dim",
     "evaluate",
+    "evenly_spaced",
     "log_likelihood",
     "logits_from_outputs",
     "outputs_per_colour",
@@ -54,8 +55,10 @@ def log_likelihood(outputs: Tensor, images: Tensor) -> Tensor:
         images: (B, C, H, W) int64.
 
     Returns:
-        (B, C, H, W), nats.
+        (B, C, H, W), nats; float32 at least.
     """
+    if outputs.dtype in (torch.float16, torch.bfloat16):
+        outputs = outputs.float()
     if outputs.shape[1] == images.shape[1]:
         return -F.binary_cross_entropy_with_logits(outputs, images.to(outputs.dtype), reduction="none")
     # Channels last, as the outputs lie in memory: each distribution is a contiguous row.
@@ -68,6 +71,13 @@ def log_likelihood(outputs: Tensor, images: Tensor) -> Tensor:
 def bits_per_dim(nats: float, dims: int) -> float:
     """Convert nats an image to bits a dimension, where a dimension is one colour of one pixel."""
     return nats / (dims * math.log(2))
+
+
+def evenly_spaced(images: NDArray[np.uint8], count: int | None) -> NDArray[np.uint8]:
+    """At most `count` of the images, spread over all of them: files come sorted, and the first would be all alike."""
+    if count is None or count >= len(images):
+        return images
+    return images[np.linspace(0, len(images) - 1, count).round().astype(np.int64)]
 
 
 class Scorer(Protocol):
@@ -122,15 +132,17 @@ def evaluate(
         progress: called with the number of images done after each batch.
 
     Raises:
-        ValueError: no images.
+        ValueError: no images, or a batch size below 1.
     """
     count = len(images)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: must be at least 1")
     if count == 0:
         raise ValueError("images is empty: need at least one image to evaluate")
     nats = np.empty(count)
     with torch.no_grad():
         for start in range(0, count, batch_size):
-            batch = torch.from_numpy(images[start : start + batch_size]).to(device)
+            batch = torch.tensor(images[start : start + batch_size], device=device)
             nats[start : start + len(batch)] = -model.log_prob(batch).double().cpu().numpy()
             if progress is not None:
                 progress(start + len(batch))

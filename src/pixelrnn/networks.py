@@ -144,7 +144,14 @@ def _core(config: ModelConfig) -> Layer:
 
 
 @final
-class PixelRNN(nn.Module, PyTorchModelHubMixin, library_name="pixelrnn", tags=["pixelrnn"]):
+class PixelRNN(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="pixelrnn",
+    tags=["pixelrnn"],
+    license="mit",
+    paper_url="https://arxiv.org/abs/1601.06759",
+):
     """An exact probability of images, and the ways to use it.
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Eq. 1 and 2, Table 1.
@@ -288,6 +295,8 @@ class PixelRNN(nn.Module, PyTorchModelHubMixin, library_name="pixelrnn", tags=["
             ValueError: shapes that do not fit, a known symbol out of range, or known pixels after an unknown one.
         """
         self._check_layout(images)
+        if not isinstance(known, Tensor):
+            raise TypeError(f"known is a {type(known).__name__}: must be a tensor of booleans")
         known = known.to(self.device).expand(len(images), -1, -1) if known.ndim == 2 else known.to(self.device)
         if known.dtype != torch.bool:
             raise TypeError(f"known has dtype {known.dtype}: must be bool")
@@ -353,13 +362,42 @@ class PixelRNN(nn.Module, PyTorchModelHubMixin, library_name="pixelrnn", tags=["
         with torch.device("meta"):
             shapes = {name: tuple(value.shape) for name, value in cls(config).state_dict().items()}
         weights = folder.weights(shapes)
-        model = cls(config)
+        with torch.random.fork_rng():
+            model = cls(config)
         model.load_state_dict(weights, strict=True)
         model.provenance = folder.provenance
         return model
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self.save(save_directory)
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> str | None:
+        """Write a model folder and a model card; `push_to_hub` also sends it to the Hugging Face Hub.
+
+        Unlike that of `huggingface_hub`, this never removes what is there before the new is written.
+
+        Args:
+            save_directory: the folder; made if it does not exist.
+            repo_id: its name on the Hub; None is that of the folder.
+            push_to_hub: send it.
+            model_card_kwargs: for the template of the model card.
+            options: as of `push_to_hub`.
+
+        Returns:
+            The address of the commit on the Hub, or None.
+        """
+        folder = Path(save_directory)
+        self.save(folder)
+        if not (folder / "README.md").exists():
+            self.generate_model_card(**(model_card_kwargs or {})).save(folder / "README.md")
+        if not push_to_hub:
+            return None
+        return str(self.push_to_hub(repo_id or folder.name, model_card_kwargs=model_card_kwargs, **options))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pixelrnn.data.augment import AUGMENTATIONS, Augmentation
 from pixelrnn.networks import ModelConfig, NetworkName
 
 __all__ = ["Recipe", "TrainingConfig", "recipes", "with_settings"]
@@ -32,7 +33,8 @@ class TrainingConfig:
         validations: how often to validate, evenly over the run.
         validation_images: how many images of the validation split to use, the same each time.
         checkpoint_seconds: time between checkpoints.
-        seed: of the initial weights and the order of the data.
+        seed: of the initial weights, the order of the data and its augmentation.
+        augment: "none" (the paper's), "flips" or "colours"; see `pixelrnn.data.augment`.
 
     Raises:
         ValueError, TypeError: a field out of its range or of another type.
@@ -51,6 +53,7 @@ class TrainingConfig:
     validation_images: int = 500
     checkpoint_seconds: float = 60.0
     seed: int = 0
+    augment: Augmentation = "none"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -60,6 +63,8 @@ class TrainingConfig:
                 raise TypeError(f"{field.name}={value!r}: must be a {'number' if kinds != (str,) else 'word'}")
         if self.optimiser not in ("rmsprop", "adam"):
             raise ValueError(f"optimiser={self.optimiser!r}: must be 'rmsprop' or 'adam'")
+        if self.augment not in AUGMENTATIONS:
+            raise ValueError(f"augment={self.augment!r}: must be one of {', '.join(map(repr, AUGMENTATIONS))}")
         limits: dict[str, tuple[float, float]] = {
             "steps": (1, 1e12),
             "minutes": (0, 1e9),
@@ -89,6 +94,11 @@ class Recipe:
         training: how it is trained.
         data: where its images come from, as `pixelrnn.data.load_dataset` understands it.
         summary: one line for people.
+        paper: the paper's test figure for this experiment, in the paper's unit (nats for binary images, else bits a
+            dimension); None where it has none.
+
+    Raises:
+        TypeError: a field of another type.
     """
 
     name: str
@@ -96,76 +106,72 @@ class Recipe:
     training: TrainingConfig
     data: str
     summary: str
+    paper: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("name", "data", "summary"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name}={getattr(self, name)!r}: must be a word")
+        if isinstance(self.paper, bool) or not isinstance(self.paper, int | float | None):
+            raise TypeError(f"paper={self.paper!r}: must be a number, or None")
 
 
 def recipes() -> dict[str, Recipe]:
     """All recipes by name."""
     found = [
         _demo(),
-        _mnist("mnist-pixelcnn", "pixelcnn", "PixelCNN on binary MNIST (Table 4: 81.30 nats)"),
-        _mnist("mnist-row-lstm", "row_lstm", "Row LSTM on binary MNIST (Table 4: 80.54 nats)"),
+        _mnist("mnist-pixelcnn", "pixelcnn", "PixelCNN", 81.30),
+        _mnist("mnist-row-lstm", "row_lstm", "Row LSTM", 80.54),
+        _mnist("mnist-diagonal-bilstm", "diagonal_bilstm", "Diagonal BiLSTM", 79.20),
         _mnist(
-            "mnist-diagonal-bilstm",
-            "diagonal_bilstm",
-            "Diagonal BiLSTM on binary MNIST (Table 4: 79.20 nats)",
+            "mnist-diagonal-bilstm-1", "diagonal_bilstm", "Diagonal BiLSTM of one layer", 80.75, layers=1, hidden=32
         ),
-        _mnist(
-            "mnist-diagonal-bilstm-1",
-            "diagonal_bilstm",
-            "Diagonal BiLSTM of one layer on binary MNIST (Table 4: 80.75 nats)",
-            layers=1,
-            hidden=32,
-        ),
-        _photographs("cifar10-pixelcnn", "pixelcnn", 15, "PixelCNN on CIFAR-10 (Table 5: 3.14 bits/dim)"),
-        _photographs("cifar10-row-lstm", "row_lstm", 12, "Row LSTM on CIFAR-10 (Table 5: 3.07 bits/dim)"),
-        _photographs(
-            "cifar10-diagonal-bilstm",
-            "diagonal_bilstm",
-            12,
-            "Diagonal BiLSTM on CIFAR-10 (Table 5: 3.00 bits/dim)",
-        ),
-        _imagenet("imagenet32-row-lstm", 12, 384, 64, True, "Row LSTM on ImageNet 32 × 32 (Table 6: 3.86 bits/dim)"),
-        _imagenet("imagenet64-row-lstm", 4, 512, 32, False, "Row LSTM on ImageNet 64 × 64 (Table 6: 3.63 bits/dim)"),
-        _patches("photos-row-lstm", "row_lstm", "a small Row LSTM for 32 × 32 patches of photographs"),
-        _patches(
-            "photos-diagonal-bilstm",
-            "diagonal_bilstm",
-            "a small Diagonal BiLSTM for 32 × 32 patches of photographs",
-        ),
+        _photographs("cifar10-pixelcnn", "pixelcnn", 15, "PixelCNN", 3.14),
+        _photographs("cifar10-row-lstm", "row_lstm", 12, "Row LSTM", 3.07),
+        _photographs("cifar10-diagonal-bilstm", "diagonal_bilstm", 12, "Diagonal BiLSTM", 3.00),
+        _imagenet(32, 12, 384, 64, True, 3.86),
+        _imagenet(64, 4, 512, 32, False, 3.63),
+        _patches("photos-row-lstm", "row_lstm", "Row LSTM"),
+        _patches("photos-diagonal-bilstm", "diagonal_bilstm", "Diagonal BiLSTM"),
     ]
     return {recipe.name: recipe for recipe in found}
 
 
 def _demo() -> Recipe:
-    recipe = _mnist("demo", "row_lstm", "a Row LSTM on binary MNIST, in a few minutes", layers=3)
-    training = dataclasses.replace(recipe.training, minutes=4.0, validations=8)
-    return dataclasses.replace(recipe, training=training)
+    model = ModelConfig(network="row_lstm", colours=1, levels=2, layers=3, hidden=16, head=32)
+    training = TrainingConfig(minutes=4.0, steps=30_000, learning_rate=2e-3, validations=8)
+    return Recipe("demo", model, training, "mnist-binary", "a Row LSTM on binary MNIST, in a few minutes", None)
 
 
-def _mnist(name: str, network: NetworkName, summary: str, *, layers: int = 7, hidden: int = 16) -> Recipe:
+def _mnist(name: str, network: NetworkName, title: str, paper: float, *, layers: int = 7, hidden: int = 16) -> Recipe:
     model = ModelConfig(network=network, colours=1, levels=2, layers=layers, hidden=hidden, head=32)
-    return Recipe(name, model, TrainingConfig(steps=30_000, learning_rate=2e-3), "mnist-binary", summary)
+    training = TrainingConfig(steps=30_000, learning_rate=2e-3)
+    summary = f"{title} on binary MNIST (Table 4: {paper:.2f} nats)"
+    return Recipe(name, model, training, "mnist-binary", summary, paper)
 
 
-def _photographs(name: str, network: NetworkName, layers: int, summary: str) -> Recipe:
+def _photographs(name: str, network: NetworkName, layers: int, title: str, paper: float) -> Recipe:
     model = ModelConfig(network=network, colours=3, levels=256, layers=layers, hidden=128, head=1024)
     training = TrainingConfig(steps=300_000, learning_rate=5e-4, warmup=1000, average=0.9995, validations=60)
-    return Recipe(name, model, training, "cifar-10-batches-bin", summary)
+    summary = f"{title} on CIFAR-10 (Table 5: {paper:.2f} bits/dim)"
+    return Recipe(name, model, training, "cifar-10-batches-bin", summary, paper)
 
 
-def _imagenet(name: str, layers: int, hidden: int, batch: int, residual: bool, summary: str) -> Recipe:
+def _imagenet(side: int, layers: int, hidden: int, batch: int, residual: bool, paper: float) -> Recipe:
     model = ModelConfig(
         network="row_lstm", colours=3, levels=256, layers=layers, hidden=hidden, head=1024, residual=residual
     )
     training = TrainingConfig(
         steps=400_000, batch=batch, learning_rate=3e-4, warmup=2000, average=0.9999, validations=100
     )
-    return Recipe(name, model, training, f"imagenet{32 if residual else 64}", summary)
+    summary = f"Row LSTM on ImageNet {side} × {side} (Table 6: {paper:.2f} bits/dim)"
+    return Recipe(f"imagenet{side}-row-lstm", model, training, f"imagenet{side}", summary, paper)
 
 
-def _patches(name: str, network: NetworkName, summary: str) -> Recipe:
+def _patches(name: str, network: NetworkName, title: str) -> Recipe:
     model = ModelConfig(network=network, colours=3, levels=256, layers=2, hidden=48, head=96)
-    return Recipe(name, model, TrainingConfig(steps=10_000, learning_rate=2e-3), "photos.npz", summary)
+    summary = f"a small {title} for 32 × 32 patches of photographs"
+    return Recipe(name, model, TrainingConfig(steps=10_000, learning_rate=2e-3), "photos.npz", summary, None)
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:

@@ -12,6 +12,11 @@ from pixelrnn.scan import Choose, Scannable, scan
 
 __all__ = ["complete", "draw", "sample"]
 
+COLDEST = 1e-6
+"""The lowest temperature: far below, logits overflow; here the most likely symbol is as good as certain."""
+CHUNK = 256
+"""Images that are sampled together, so that memory does not grow with their number."""
+
 
 def sample(
     model: Scannable,
@@ -36,7 +41,9 @@ def sample(
         ValueError: a temperature that is not positive.
     """
     images = torch.zeros(shape, dtype=torch.int64, device=device)
-    return scan(model, images, draw(shape, device, generator, temperature))
+    for chunk in images.split(CHUNK):
+        scan(model, chunk, draw(chunk.shape, device, generator, temperature))
+    return images
 
 
 def complete(
@@ -58,12 +65,20 @@ def complete(
     Returns:
         (B, C, H, W) int64, equal to `images` wherever `known`.
     """
-    chance = draw(images.shape, images.device, generator, temperature)
+    completed = torch.zeros_like(images)
+    for done, given, clamped in zip(completed.split(CHUNK), images.split(CHUNK), known.split(CHUNK), strict=True):
+        scan(model, done, _keep(given, clamped, draw(given.shape, images.device, generator, temperature)))
+    return completed
+
+
+def _keep(images: Tensor, known: Tensor, otherwise: Choose) -> Choose:
+    """Choose what is known, and `otherwise` elsewhere."""
 
     def choose(logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
-        return torch.where(known[:, rows, cols], images[:, colour, rows, cols], chance(logits, rows, cols, colour))
+        drawn = otherwise(logits, rows, cols, colour)
+        return torch.where(known[:, rows, cols], images[:, colour, rows, cols], drawn)
 
-    return scan(model, torch.zeros_like(images), choose)
+    return choose
 
 
 def draw(
@@ -82,8 +97,8 @@ def draw(
     Raises:
         ValueError: a temperature that is not positive.
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature={temperature}: must be positive and finite")
+    if not (math.isfinite(temperature) and temperature >= COLDEST):
+        raise ValueError(f"temperature={temperature}: must be positive ({COLDEST:g} or more) and finite")
     source = generator.device if generator is not None else torch.device("cpu")
     uniform = torch.rand(shape, dtype=torch.float64, generator=generator, device=source).to(device)
 

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "ModelError", "ModelFolder", "atomic_path", "download", "open_folder", "save"]
+__all__ = ["FORMAT_VERSION", "ModelError", "ModelFolder", "atomic_path", "download", "finite", "open_folder", "save"]
 
 FORMAT = "pixelrnn"
 FORMAT_VERSION = 1
@@ -57,6 +57,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON: numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flush(path: Path) -> None:

@@ -4,18 +4,12 @@ Shape letters: `N` images of a data set, `B` batch, `C` colours, `H` rows, `W` c
 """
 
 import copy
-import dataclasses
 import json
 import math
-import signal
-import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,15 +21,19 @@ from torch.optim import Optimizer
 from pixelrnn.checkpoint import (
     CheckpointError,
     Progress,
+    describe_run,
     load_checkpoint,
+    open_metrics,
     optimiser_state,
     restore_optimiser,
     save_checkpoint,
 )
-from pixelrnn.likelihood import bits_per_dim, evaluate
+from pixelrnn.data.augment import augment
+from pixelrnn.interrupts import stop_signals
+from pixelrnn.likelihood import bits_per_dim, evaluate, evenly_spaced
 from pixelrnn.networks import ModelConfig, PixelRNN
 from pixelrnn.recipes import TrainingConfig
-from pixelrnn.store import atomic_path
+from pixelrnn.store import finite
 
 __all__ = ["Interrupted", "TrainingError", "batch_indices", "learning_rate", "train", "unit_of"]
 
@@ -128,14 +126,22 @@ def train(
         The model with the lowest validation loss, as saved in `folder`.
 
     Raises:
+        ValueError: no images, or images that do not fit the network.
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
         TrainingError: the loss or its gradient is not finite; the last checkpoint is kept.
         CheckpointError: there is nothing to resume from, or it belongs to another run.
         OSError: the folder cannot be written.
     """
+    for split, symbols in (("images", images), ("validation", validation)):
+        if len(symbols) == 0 or symbols.shape[1] != model_config.colours or symbols.max() >= model_config.levels:
+            raise ValueError(
+                f"{split} has shape {symbols.shape} and symbols up to {symbols.max(initial=0)}: must be at least one "
+                f"image of {model_config.colours} colours and {model_config.levels} levels"
+            )
     folder.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in folder.glob(".*.safetensors.*.tmp"):
-        left_by_a_kill.unlink()
+    for name in (CHECKPOINT, METRICS, "model.safetensors", "config.json", "run.json"):
+        for left_by_a_kill in folder.glob(f".{name}.*.tmp"):
+            left_by_a_kill.unlink()
 
     # The seed decides the initial weights here, and the order of the data in batch_indices; nothing else is random.
     with torch.random.fork_rng():
@@ -169,7 +175,7 @@ def train(
             "unit": unit,
             **values,
         }
-        metrics.write(json.dumps(entry) + "\n")
+        metrics.write(json.dumps(finite(entry)) + "\n")
         metrics.flush()
         report(
             {
@@ -187,14 +193,23 @@ def train(
         }
         save_checkpoint(folder / CHECKPOINT, groups, progress, identity)
 
+    def validate_average() -> None:
+        """Score the averaged weights on the same images each time; keep the best."""
+        result = evaluate(average, evenly_spaced(validation, config.validation_images), device=device)
+        progress.validations = validations_due(config, progress)
+        if result.nats < progress.best or progress.best_step == 0:
+            progress.best, progress.best_step = result.nats, progress.step
+            average.save(folder)
+        record("validation", loss=in_unit(result.nats), error=in_unit(result.nats_error), images=result.count)
+
     # A first checkpoint shows at once whether the folder can be written, rather than after an hour.
     if not resume:
         checkpoint()
-    metrics = _open_metrics(folder / METRICS, progress.step)
+    metrics = open_metrics(folder / METRICS, progress.step)
 
     clock = saved = logged = time.monotonic()
     nats_since, steps_since = 0.0, 0
-    with metrics, _signals() as stop:
+    with metrics, stop_signals() as stop:
         while part_done(config, progress) < 1:
             rate = learning_rate(config, progress.step, part_done(config, progress))
             for group in optimiser.param_groups:
@@ -202,7 +217,8 @@ def train(
 
             # One step of maximum likelihood: mean nats an image.
             chosen = batch_indices(config.seed, progress.step, len(images), config.batch)
-            batch = torch.from_numpy(images[chosen]).to(device)
+            random = np.random.Generator(np.random.PCG64([config.seed, progress.step, 1]))
+            batch = torch.from_numpy(augment(images[chosen], model_config.levels, config.augment, random)).to(device)
             optimiser.zero_grad(set_to_none=True)
             loss = -model.log_prob(batch).mean()
             loss.backward()
@@ -213,7 +229,7 @@ def train(
             if not (math.isfinite(nats) and math.isfinite(float(norm))):
                 raise TrainingError(
                     f"step {progress.step}: loss {nats}, gradient norm {float(norm)}: not finite. The last good "
-                    f"checkpoint is kept in {folder}. A lower learning_rate (now {config.learning_rate:g}) may help"
+                    f"checkpoint is kept in {folder}. Resume with a lower learning_rate than {config.learning_rate:g}"
                 )
             optimiser.step()
 
@@ -228,28 +244,12 @@ def train(
             validate = validations_due(config, progress) > progress.validations
             if validate or clock - logged > 2 or progress.step == 1:
                 speed = steps_since * len(chosen) / max(clock - logged, 1e-9)
-                record(
-                    "train",
-                    loss=in_unit(nats_since / steps_since),
-                    learning_rate=rate,
-                    images_per_second=speed,
-                )
+                record("train", loss=in_unit(nats_since / steps_since), learning_rate=rate, images_per_second=speed)
                 nats_since, steps_since, logged = 0.0, 0, clock
 
-            # Validate the averaged weights on the same images each time; keep the best.
             if validate:
-                result = evaluate(average, validation[: config.validation_images], device=device)
+                validate_average()
                 progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
-                progress.validations = validations_due(config, progress)
-                if result.nats < progress.best:
-                    progress.best, progress.best_step = result.nats, progress.step
-                    average.save(folder)
-                record(
-                    "validation",
-                    loss=in_unit(result.nats),
-                    error=in_unit(result.nats_error),
-                    images=result.count,
-                )
                 logged = clock
 
             if stop.is_set() or clock - saved > config.checkpoint_seconds or part_done(config, progress) >= 1:
@@ -257,8 +257,9 @@ def train(
                 saved = time.monotonic()
             if stop.is_set() and part_done(config, progress) < 1:
                 raise Interrupted(f"stopped after step {progress.step}; everything is saved in {folder}")
-    with torch.random.fork_rng(devices=[]):
-        return PixelRNN.load(folder)
+        if progress.best_step == 0:  # a run that was cut short before its first validation
+            validate_average()
+    return PixelRNN.load(folder)
 
 
 def make_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
@@ -276,52 +277,3 @@ def part_done(config: TrainingConfig, progress: Progress) -> float:
 def validations_due(config: TrainingConfig, progress: Progress) -> int:
     """How many validations belong to the part of the run that is over (0.29 · 100 counts as 29)."""
     return math.floor(part_done(config, progress) * config.validations + 1e-9)
-
-
-def describe_run(model_config: ModelConfig, config: TrainingConfig, images: NDArray[np.uint8]) -> str:
-    """What a checkpoint depends on: the network, the optimiser, the order of the data and the data."""
-    sample = np.ascontiguousarray(images[:: max(1, len(images) // 1000)])
-    return json.dumps(
-        {
-            **dataclasses.asdict(model_config),
-            **{key: getattr(config, key) for key in ("optimiser", "batch", "seed")},
-            "images": list(images.shape),
-            "crc32": zlib.crc32(sample.tobytes()),
-        }
-    )
-
-
-def _open_metrics(path: Path, step: int) -> Any:
-    """Open the log for appending, without what a killed run wrote after its last checkpoint."""
-    kept = []
-    if path.exists() and step:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                kept += [line + "\n"] if json.loads(line)["step"] <= step else []
-            except (ValueError, KeyError, TypeError):
-                continue
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-    return path.open("a", encoding="utf-8")
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event, looked at between steps; a second one acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[number] or signal.SIG_DFL)
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

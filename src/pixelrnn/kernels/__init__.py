@@ -53,7 +53,7 @@ def _scan(
     maps: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
     size = maps.shape[-2:]
-    cells = maps.permute(0, 3, 4, 1, 2).flatten(1, 2)
+    cells = maps.to(weight.dtype).permute(0, 3, 4, 1, 2).flatten(1, 2)
     states = front_lstm(cells, weight, hidden_init, cell_init, geometry)
     hidden, cell = (state.unflatten(1, size).permute(0, 3, 4, 1, 2) for state in states)
     return hidden, cell

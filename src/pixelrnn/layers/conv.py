@@ -83,7 +83,8 @@ class MaskedConv2d(Layer):
             return channels_first(F.linear(channels_last(x), weight, self.bias))
         weight = (self.weight * self.mask).contiguous(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        maps = F.conv2d(x, weight, self.bias, padding=self.padding)
+        return maps.contiguous(memory_format=torch.channels_last)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""

@@ -1,0 +1,107 @@
+"""Commands that show something: a model, the recipes, photos cut into patches, contexts and distributions."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pixelrnn import console, figures, inspection
+from pixelrnn.commands.common import check_out, dataset_of, generator_of, load_model
+from pixelrnn.data import prepare
+from pixelrnn.networks import PixelRNN
+from pixelrnn.recipes import recipes
+
+__all__ = ["draw_contexts", "draw_softmax", "info", "list_recipes", "prepare_photos"]
+
+
+def info(name: str, height: int | None, width: int | None, as_json: bool) -> None:
+    """Tell the parameters, context and operations of a model folder or a recipe."""
+    known = recipes()
+    model = PixelRNN(known[name].model) if name in known and not Path(name).is_dir() else load_model(name)
+    height = height or int(model.provenance.get("height", 28))
+    width = width or int(model.provenance.get("width", 28))
+    row, col = height // 2, width // 2
+    images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
+    seen = int((inspection.context(model, images, row, col).flatten()[: row * width + col] > 0).sum())
+    facts = {
+        **dataclasses.asdict(model.config),
+        "parameters": inspection.parameter_count(model),
+        "size": [height, width],
+        "flops_per_image": inspection.flops(model, height, width),
+        "context": {"row": row, "col": col, "seen": seen, "earlier": row * width + col},
+        "provenance": model.provenance,
+    }
+    if as_json:
+        console.show_json(facts)
+        return
+    config = model.config
+    switches = [word for word, on in (("residual", config.residual), ("skip", config.skip)) if on]
+    console.say(
+        f"{config.network}: {config.layers} layers, hidden {config.hidden}, head {config.head}, "
+        f"{' and '.join(switches) or 'no residual or skip'} connections\n"
+        f"images:      {config.colours} × {height} × {width}, {config.levels} levels\n"
+        f"parameters:  {facts['parameters']:,}\n"
+        f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image\n"
+        f"context:     {seen} of the {row * width + col} pixels before ({row}, {col})"
+    )
+    for key in ("recipe", "data"):
+        if key in model.provenance:
+            console.say(f"{key + ':':<12} {model.provenance[key]}")
+
+
+def list_recipes(as_json: bool) -> None:
+    """List the recipes."""
+    if as_json:
+        console.show_json({name: dataclasses.asdict(recipe) for name, recipe in recipes().items()})
+        return
+    rows = [(recipe.name, recipe.data, recipe.model.network, recipe.summary) for recipe in recipes().values()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        console.say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def prepare_photos(folder: Path, out: Path, **options: Any) -> None:
+    """Cut photos into patches, and say what was done."""
+    for line in prepare(folder, out, **options).lines():
+        console.say(line)
+
+
+def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path, device: str) -> None:
+    """Draw the contexts of some models side by side."""
+    check_out(out, picture=True, drawing=True)
+    found: dict[str, NDArray[np.float64]] = {}
+    position = (0, 0)
+    for name in names:
+        model = load_model(name, device)
+        height, width = (int(model.provenance.get(key, 28)) for key in ("height", "width"))
+        position = (height // 2 if row is None else row, width // 2 if col is None else col)
+        shape = (16, model.config.colours, height, width)
+        images = torch.randint(model.config.levels, shape, generator=generator_of(0))
+        seen = inspection.context(model, images, *position).double().cpu().numpy()
+        label = model.config.network if model.config.network not in found else name
+        found[label] = seen
+    out = figures.save(figures.contexts(found, *position), out)
+    console.say(f"{out}: contexts at {position}")
+
+
+def draw_softmax(names: list[str], data: str | None, split: str, index: int, out: Path, device: str) -> None:
+    """Draw the distributions of eight symbols along the middle row of an image."""
+    check_out(out, picture=True, drawing=True)
+    if len(names) != 1:
+        raise ValueError(f"{len(names)} models: softmax curves are drawn of one")
+    model = load_model(names[0], device)
+    images = dataset_of(model, data).split(split)
+    if index >= len(images):
+        raise ValueError(f"--index {index}: the {split} split has {len(images)} images")
+    image = torch.from_numpy(images[index])
+    colours, height, width = image.shape
+    cols = np.unique(np.linspace(0, width - 1, 8).round().astype(int)).tolist()
+    positions = [(number % colours, height // 2, col) for number, col in enumerate(cols)]
+    probabilities = inspection.softmax_at(model, image, positions).numpy()
+    labels = [f"({row}, {col})" + (f", {'RGB'[colour]}" if colours == 3 else "") for colour, row, col in positions]
+    true = [int(image[position]) for position in positions]
+    out = figures.save(figures.softmax_curves(probabilities, labels, true), out)
+    console.say(f"{out}: {len(positions)} distributions along row {height // 2} of image {index}")
