@@ -316,7 +316,7 @@ def test_a_mistake_discards_nothing(refused, old_run, small_data, tmp_path, argu
     [
         (["--set", "layers=2"], "--resume: layers cannot be changed"),
         (["--seed", "1"], "--resume: seed cannot be changed"),
-        (["--data", "mnist-binary"], "--data mnist-binary: the run in m is trained on"),
+        (["--data", "mnist-binary"], "belongs to another run"),
         (["mnist-pixelcnn"], "m: holds a run of 'demo', not of 'mnist-pixelcnn'"),
     ],
     ids=str,
@@ -368,8 +368,8 @@ def test_a_truncated_checkpoint_is_refused(refused, old_run):
         (["demo", "--seed", "-1"], "seed=-1: must be from 0"),
         (["demo", "--device", "nonsense"], "--device nonsense: not available here"),
         (["demo", "--device", "meta"], "--device meta: not available here"),
-        (["demo", "--set", "colours=3"], "colours=3 of the model does not fit colours=1 of the data"),
-        (["demo", "--set", "levels=9"], "levels=9 of the model does not fit levels=2 of the data"),
+        (["demo", "--set", "colours=2"], "has 1 colours, which cannot become 2"),
+        (["demo", "--set", "levels=9"], "levels"),
         (["--resume"], "--resume: say which run with --out DIR"),
         (["--resume", "--out", "nowhere"], "nowhere: no run to resume"),
     ],
@@ -847,3 +847,35 @@ def test_the_command_by_itself(tmp_path):
     assert ran.returncode == 2
     assert ran.stdout == ""
     assert ran.stderr == "pixelrnn: no model: no such model folder; need one with config.json and model.safetensors\n"
+
+
+def test_levels_among_the_settings_quantise_the_data(run, tmp_path):
+    pictures = tmp_path / "pictures"
+    for number in range(12):
+        folder = pictures / ("train" if number < 6 else "valid" if number < 9 else "test")
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = np.random.default_rng(number).integers(256, size=(5, 6), dtype=np.uint8)
+        Image.fromarray(grey).save(folder / f"{number}.png")
+    ran = run("train", "demo", "--data", pictures, "--steps", 2, "--out", "m", "--set", "levels=4", *TINY)
+    assert ran.status == 0, ran
+    assert pixelrnn.load("m").config.levels == 4
+    assert run("evaluate", "m").status == 0
+
+
+def test_a_run_is_resumed_with_the_same_threads(run, data, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        assert run("train", "demo", "--data", data, "--steps", 2, "--out", "m", "--threads", 1, *TINY).status == 0
+        torch.set_num_threads(2)
+        ran = run("train", "--resume", "--out", "m", "--steps", 3, "--no-test")
+        assert "1 threads" in ran.out
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_is_resumed_where_its_data_moved(run, data, tmp_path):
+    assert run("train", "demo", "--data", data, "--steps", 1, "--out", "m", "--no-test", *TINY).status == 0
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(data.read_bytes())
+    assert run("train", "--resume", "--data", moved, "--out", "m", "--steps", 2, "--no-test").status == 0
+    assert json.loads((tmp_path / "m" / "run.json").read_text())["data"] == str(moved)

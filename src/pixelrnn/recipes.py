@@ -169,9 +169,10 @@ def _imagenet(side: int, layers: int, hidden: int, batch: int, residual: bool, p
 
 
 def _patches(name: str, network: NetworkName, title: str) -> Recipe:
-    model = ModelConfig(network=network, colours=3, levels=256, layers=2, hidden=48, head=96)
+    model = ModelConfig(network=network, colours=3, levels=256, layers=2, hidden=32, head=64)
+    training = TrainingConfig(steps=20_000, batch=4, learning_rate=3e-3, augment="colours")
     summary = f"a small {title} for 32 × 32 patches of photographs"
-    return Recipe(name, model, TrainingConfig(steps=10_000, learning_rate=2e-3), "photos.npz", summary, None)
+    return Recipe(name, model, training, "photos.npz", summary, None)
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:

@@ -96,12 +96,20 @@ def train(
     if overwrite:
         _discard(folder)
     sitting = Sitting(torch.get_num_threads(), str(target))
-    _write_json(folder / "run.json", {**dataclasses.asdict(recipe), "sitting": dataclasses.asdict(sitting)})
+    settings = {**dataclasses.asdict(recipe), "sitting": dataclasses.asdict(sitting)}
+    # A resumed run keeps its settings until its checkpoint has turned out to be of this run.
+    unsaved = resume
+    if not resume:
+        _write_json(folder / "run.json", settings)
     if not as_json:
         _announce(recipe, model, dataset, target, folder)
     with console.TrainingDisplay(quiet=as_json) as display:
 
         def report(record: dict[str, Any]) -> None:
+            nonlocal unsaved
+            if unsaved:
+                _write_json(folder / "run.json", settings)
+                unsaved = False
             display.report(record)
             if log is not None:
                 log.add_scalar(f"{record['kind']}/{record['unit']}", record["loss"], record["step"])
