@@ -297,7 +297,7 @@ def test_overwrite_needs_nothing_to_overwrite(run, data):
         (["nonsense"], "there is no recipe 'nonsense'"),
         (["demo", "--data", "nowhere"], "no such file, folder or name"),
         (["demo", "--set", "layers=0"], "layers=0: must be at least 1"),
-        (["demo", "--set", "colours=3"], "colours=3 of the model does not fit"),
+        (["demo", "--set", "levels=9"], "levels"),
         (["demo", "--device", "nonsense"], "--device nonsense: not available here"),
         (["demo", "--data", "no validation"], "has no images in split validation"),
     ],
@@ -333,12 +333,20 @@ def test_a_damaged_run_is_refused(refused, old_run, text):
     assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(pixelrnn.Recipe)])
+@pytest.mark.parametrize("field", ["sitting", *(field.name for field in dataclasses.fields(pixelrnn.Recipe))])
 @pytest.mark.parametrize("value", ["nothing", [3], True], ids=str)
 def test_a_run_with_a_damaged_field_is_refused(refused, old_run, field, value):
     saved = json.loads((old_run / "run.json").read_text())
     saved.pop(field)
     (old_run / "run.json").write_text(json.dumps(saved if value == "nothing" else saved | {field: value}))
+    assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
+
+
+@pytest.mark.parametrize("field", [{"threads": "2"}, {"threads": 0}, {"threads": True}, {"device": 3}, {"speed": 1}])
+def test_a_run_of_a_damaged_sitting_is_refused(refused, old_run, field):
+    saved = json.loads((old_run / "run.json").read_text())
+    saved["sitting"] |= field
+    (old_run / "run.json").write_text(json.dumps(saved))
     assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
 
 

@@ -20,7 +20,7 @@ import torch
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, store, training
 from pixelrnn.checkpoint import CheckpointError
-from pixelrnn.likelihood import Evaluation
+from pixelrnn.likelihood import Evaluation, evenly_spaced
 from pixelrnn.training import Interrupted, TrainingError, batch_indices, learning_rate, train
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -250,7 +250,7 @@ def test_losses_of_more_levels_are_in_bits_per_dimension(tmp_path):
     config = dataclasses.replace(SHORT, steps=1, validations=1, learning_rate=1e-12, average=0.0)
     trained = train(model, config, symbols, symbols, tmp_path)
     (entry,) = [entry for entry in metrics(tmp_path) if entry["kind"] == "validation"]
-    result = pixelrnn.evaluate(trained, symbols[:5])
+    result = pixelrnn.evaluate(trained, evenly_spaced(symbols, 5))
     assert entry["unit"] == "bits/dim"
     assert entry["loss"] == pytest.approx(result.nats / (36 * math.log(2)))
     assert entry["error"] == pytest.approx(result.bits_per_dim_error)

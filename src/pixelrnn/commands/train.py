@@ -51,10 +51,19 @@ class Sitting:
     Attributes:
         threads: of the CPU.
         device: its name.
+
+    Raises:
+        TypeError, ValueError: a field of another type, or no threads.
     """
 
     threads: int
     device: str
+
+    def __post_init__(self) -> None:
+        if type(self.threads) is not int or not isinstance(self.device, str):
+            raise TypeError(f"threads={self.threads!r}, device={self.device!r}: must be a whole number and a word")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError(f"threads={self.threads}: must be from 1 to 1024")
 
 
 def train(
@@ -182,9 +191,9 @@ def _saved_run(folder: Path) -> tuple[Recipe, Sitting]:
         raise CheckpointError(f"{folder}: no run to resume, it has no run.json")
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        sitting = Sitting(**saved.pop("sitting"))
+        sitting = Sitting(**saved["sitting"])
         parts = {"model": ModelConfig(**saved["model"]), "training": TrainingConfig(**saved["training"])}
-        return Recipe(**{**saved, **parts}), sitting
+        return Recipe(**{key: value for key, value in saved.items() if key != "sitting"} | parts), sitting
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file}: damaged: {error}") from None
 
