@@ -8,12 +8,12 @@ Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:16
 
 from pathlib import Path
 
+from pixelrnn.config import ModelConfig as ModelConfig
 from pixelrnn.data import DataError as DataError
 from pixelrnn.data import Dataset as Dataset
 from pixelrnn.data import load_dataset as load_dataset
 from pixelrnn.likelihood import Evaluation as Evaluation
 from pixelrnn.likelihood import evaluate as evaluate
-from pixelrnn.networks import ModelConfig as ModelConfig
 from pixelrnn.networks import PixelRNN as PixelRNN
 from pixelrnn.recipes import Recipe as Recipe
 from pixelrnn.recipes import TrainingConfig as TrainingConfig

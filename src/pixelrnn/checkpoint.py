@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pixelrnn.networks import ModelConfig
+from pixelrnn.config import ModelConfig
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import atomic_path
 

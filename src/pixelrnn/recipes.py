@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pixelrnn.config import ModelConfig, NetworkName
 from pixelrnn.data.augment import AUGMENTATIONS, Augmentation
-from pixelrnn.networks import ModelConfig, NetworkName
 
 __all__ = ["Recipe", "TrainingConfig", "recipes", "with_settings"]
 

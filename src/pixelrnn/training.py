@@ -28,10 +28,11 @@ from pixelrnn.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
+from pixelrnn.config import ModelConfig
 from pixelrnn.data.augment import augment
 from pixelrnn.interrupts import stop_signals
 from pixelrnn.likelihood import bits_per_dim, evaluate, evenly_spaced
-from pixelrnn.networks import ModelConfig, PixelRNN
+from pixelrnn.networks import PixelRNN
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import finite
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelrnn import console
+from pixelrnn.config import ModelConfig
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.likelihood import Evaluation, evaluate
-from pixelrnn.networks import ModelConfig, PixelRNN
+from pixelrnn.networks import PixelRNN
 from pixelrnn.recipes import recipes
 from pixelrnn.training import TrainingError, unit_of
 

@@ -19,8 +19,9 @@ from pixelrnn.commands.common import (
     print_paper,
     print_result,
 )
+from pixelrnn.config import ModelConfig
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.networks import ModelConfig, PixelRNN
+from pixelrnn.networks import PixelRNN
 from pixelrnn.recipes import Recipe, TrainingConfig, recipes, with_settings
 from pixelrnn.store import atomic_path, finite
 from pixelrnn.training import Interrupted, unit_of
