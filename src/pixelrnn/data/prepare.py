@@ -5,7 +5,6 @@ Shapes: `N` patches, `C` colours, `S` the side of a patch.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from pixelrnn.store import atomic_path
 
 from .contact_sheet import contact_sheet
 from .dataset import SPLITS, DataError, check_levels
@@ -302,16 +303,9 @@ def _write(output: Path, splits: Mapping[str, NDArray[np.uint8]], photos: Mappin
 
 
 def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside the final name, flush to the disk, then rename: no reader ever meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write as `atomic_path` does; a failure is the user's to know as bad data is."""
     try:
-        try:
-            with temporary.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            write(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
