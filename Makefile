@@ -1,13 +1,17 @@
 # Two commands do everything, on a machine with Python 3.11 or newer:
 #   make demo   install, train on binary MNIST for a few minutes, show the result
 #   make test   install, then lint, types and tests
+# And for those who change the kernels:
+#   make sanitize   their tests on a build that stops at the first wrong access or undefined operation
 
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/demo
 BIN := $(VENV)/bin
+# The variable, unlike the option, also holds for what the package is built with.
+PIP = PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types sanitize clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pixelrnn train demo --out $(OUT) --overwrite
@@ -26,13 +30,20 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# A copy of the environment's package is built with the sanitizers, and put back to the usual build after the tests.
+sanitize: $(VENV)/.installed-test
+	$(PIP) -e . -C cmake.define.PIXELRNN_SANITIZE=ON -C build-dir=build/sanitize
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
+		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/test_kernels.py -k "not compiled and not registered"; \
+		status=$$?; $(PIP) -e .; exit $$status
+
+$(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[datasets,tensorboard,test]'
+	$(PIP) -e '.[datasets,tensorboard,test]'
 	touch $@
 
 clean:

@@ -47,7 +47,13 @@ class Trunk(Composite):
         out = torch.arange(config.colours).repeat_interleave(outputs_per_colour(config.levels))
         parts: dict[str, Layer] = {}
         for number in range(config.layers):
-            parts[f"block{number}"] = Block(_core(config), config.hidden, config.colours, residual=config.residual)
+            parts[f"block{number}"] = Block(
+                _core(config),
+                config.hidden,
+                config.colours,
+                residual=config.residual,
+                rectify=config.network == "pixelcnn",
+            )
         if config.skip:
             for number in range(config.layers):
                 parts[f"skip{number}"] = MaskedConv2d("B", (1, 1), wide, wide)
@@ -59,15 +65,15 @@ class Trunk(Composite):
 
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts."""
-        skips = []
+        skips = None
         for number in range(self.layers):
             x = apply(f"block{number}", x)
             if self.skip:
-                skips.append(apply(f"skip{number}", x))
-        for skip in skips:
-            x = x + skip
+                skips = apply(f"skip{number}", x, onto=skips)
+        if skips is not None:
+            x = x + skips
         for name in ("head0", "head1", "logits"):
-            x = apply(name, x.relu())
+            x = apply(name, x, rectify=True)
         return x
 
 

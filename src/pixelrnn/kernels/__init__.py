@@ -1,59 +1,115 @@
-"""The recurrences of the paper, and the one place that chooses an implementation of them.
+"""What the layers compute with, and the one place that chooses an implementation of them.
 
-Shape letters: `D` directions, `B` batch, `h` features of the LSTM, `H` rows, `W` columns, `N` cells (H · W).
+On float32 maps in the memory of the processor that is the native kernel, in the best build that the processor can run;
+anywhere else, and if the environment variable PIXELRNN_KERNELS is `reference`, it is plain PyTorch. The variable can
+also name a build of the native kernel.
+
+Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM, `H` rows, `W` columns, `S` taps of the
+input-to-state map, `T` neighbours.
 """
 
+import torch
 from torch import Tensor
 
-from pixelrnn.kernels.geometry import Geometry, diagonals, rows
+from pixelrnn.kernels import native, reference
+from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
-from pixelrnn.kernels.unrolled import front_lstm
 
-__all__ = ["diagonal_lstm", "lstm_cell", "row_lstm"]
+__all__ = ["Weights", "chosen", "front_lstm", "front_states", "lstm_cell", "pointwise"]
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Of a recurrent layer: input weight and bias, weight, initial h and c, as `front_lstm` takes them."""
 
 
-def row_lstm(input_to_state: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor) -> tuple[Tensor, Tensor]:
-    """Scan rows from top to bottom; a cell sees k neighbours in the row above, and goes on from the c above (Sec. 3.1).
+def front_lstm(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    out_weight: Tensor | None = None,
+    out_bias: Tensor | None = None,
+    *,
+    diagonal: bool,
+    residual: bool = False,
+) -> Tensor:
+    """Compute a Row LSTM (Sec. 3.1) or a Diagonal BiLSTM (Sec. 3.2), both Eq. 3.
+
+    In a Row LSTM a cell sees T neighbours in the row above, and goes on from the c above. In a diagonal LSTM it sees
+    the cells above and beside it, and goes on from the c beside it; the second direction scans from the right, and its
+    map is shifted down by one row, below a first row of initial states. The maps of the directions are added. A
+    projection, if given, is a 1 × 1 convolution of the sum, to which x may be added.
 
     Args:
-        input_to_state: (B, 4h, H, W), with bias.
-        weight: (4h, h, k) state-to-state, taps from left to right, k odd.
-        hidden_init: (h,) the state outside the image.
-        cell_init: (h,).
-
-    Returns:
-        The states h and c, each (B, h, H, W).
-    """
-    height, width = input_to_state.shape[-2:]
-    geometry = rows(height, width, weight.shape[-1], input_to_state.device)
-    hidden, cell = _scan(input_to_state[None], weight[None], hidden_init[None], cell_init[None], geometry)
-    return hidden[0], cell[0]
-
-
-def diagonal_lstm(
-    input_to_state: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Scan diagonals; a cell sees the cells above and to the left, and goes on from the c to the left (Sec. 3.2).
-
-    Args:
-        input_to_state: (D, B, 4h, H, W), with bias; a direction that runs from right to left comes mirrored.
-        weight: (D, 4h, h, 2) state-to-state, taps (above, left).
-        hidden_init: (D, h) the state outside the image.
+        x: (B, F, H, W).
+        input_weight: (D, 4h, F, S) input-to-state, for gates in the order o, f, i, g; the last tap is at the position
+            itself, the others to its left; S = 1 if `diagonal`.
+        input_bias: (D, 4h).
+        weight: (D, 4h, h, T) state-to-state: neighbours from left to right, T odd; or above and beside, if `diagonal`.
+        hidden_init: (D, h) the states outside the image.
         cell_init: (D, h).
+        out_weight: (F', h) of the projection; None for no projection.
+        out_bias: (F',).
+        diagonal: which of the two layers.
+        residual: add x to the projection; F' = F.
 
     Returns:
-        The states h and c, each (D, B, h, H, W).
+        (B, h, H, W), or (B, F', H, W) with a projection.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+        RuntimeError: second derivatives of the native kernel.
     """
-    height, width = input_to_state.shape[-2:]
-    geometry = diagonals(height, width, input_to_state.device)
-    return _scan(input_to_state, weight, hidden_init, cell_init, geometry)
+    x = x.to(weight.dtype)
+    arguments = (x, input_weight, input_bias, weight, hidden_init, cell_init, out_weight, out_bias, diagonal, residual)
+    if chosen(x.dtype, x.device) == "reference":
+        return reference.front_lstm(*arguments)
+    return native.front_lstm(*arguments)
 
 
-def _scan(
-    maps: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
+def front_states(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    *,
+    diagonal: bool,
 ) -> tuple[Tensor, Tensor]:
-    size = maps.shape[-2:]
-    cells = maps.to(weight.dtype).permute(0, 3, 4, 1, 2).flatten(1, 2)
-    states = front_lstm(cells, weight, hidden_init, cell_init, geometry)
-    hidden, cell = (state.unflatten(1, size).permute(0, 3, 4, 1, 2) for state in states)
-    return hidden, cell
+    """The states h and c of each direction, neither shifted nor added; without gradients, for inspection and tests.
+
+    Args:
+        x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal: as of `front_lstm`.
+
+    Returns:
+        Two of (D, B, h, H, W).
+    """
+    x = x.to(weight.dtype)
+    arguments = (x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal)
+    with torch.no_grad():
+        if chosen(x.dtype, x.device) == "reference":
+            return reference.front_states(*arguments)
+        return native.front_states(*arguments)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = False, base: Tensor | None = None) -> Tensor:
+    """Convolve 1 × 1, which is a matrix product at each position.
+
+    Args:
+        x: (B, F, H, W).
+        weight: (F', F).
+        bias: (F',).
+        rectify: replace x by max(0, x) first.
+        base: (B, F', H, W) to add the result to; it is not changed.
+
+    Returns:
+        (B, F', H, W).
+
+    Raises:
+        RuntimeError: second derivatives of the native kernel.
+    """
+    if chosen(x.dtype, x.device) == "reference":
+        return reference.pointwise(x, weight, bias, rectify, base)
+    return native.pointwise(x, weight, bias, rectify, base)

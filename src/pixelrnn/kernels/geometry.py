@@ -1,12 +1,11 @@
-"""Fronts: sets of cells that a recurrence can compute together, and where their states lie in memory.
+"""Fronts: sets of cells that a recurrence can compute together.
 
-Shape letters: `H` rows, `W` columns, `N` cells (H · W), `M` slots of an arena, `T` neighbours of a cell.
+Shape letters: `H` rows, `W` columns, `N` cells (H · W), `T` neighbours of a cell.
 
 Both recurrences of the paper visit fronts of cells that do not depend on each other: rows for the Row LSTM, diagonals
 for the Diagonal LSTM (the columns of the paper's skewed map, without its padding). The `T` neighbours of a cell lie
 side by side in the front before it, once that is extended by a few *border* states, the learned states outside the
-image. So the states of a whole scan fit in one arena: for each front, the extended front before it; at the end, the
-last front.
+image: neighbour t of cell j is number t + j of the extended front.
 """
 
 from dataclasses import dataclass
@@ -24,17 +23,11 @@ class Front:
 
     Attributes:
         cells: n.
-        start: how many cells the fronts before it have.
-        seen: the slot of the first neighbour of its first cell; neighbour t of cell j is at `seen + t + j`.
-        slot: the slot of its first cell.
-        before: border states before the front that it sees.
-        after: border states after it.
+        before: border states before the cells of the front that it sees.
+        after: border states after them.
     """
 
     cells: int
-    start: int
-    seen: int
-    slot: int
     before: int
     after: int
 
@@ -49,9 +42,6 @@ class Geometry:
         predecessor: which neighbour hands on its c.
         order: (N,) the cells in raster order that the fronts list.
         rank: (N,) its inverse: where each cell in raster order is listed.
-        slots: (N,) the slot of each cell in raster order.
-        border: slots of border states.
-        size: M.
     """
 
     fronts: tuple[Front, ...]
@@ -59,17 +49,15 @@ class Geometry:
     predecessor: int
     order: Tensor
     rank: Tensor
-    slots: Tensor
-    border: Tensor
-    size: int
 
 
 @lru_cache(maxsize=64)
 def rows(height: int, width: int, kernel: int, device: torch.device) -> Geometry:
     """Rows from top to bottom; the neighbours are the `kernel` cells around the one above, which hands on its c."""
     margin = kernel // 2
-    borders = [(margin, margin + width)] + [(margin, margin)] * (height - 1)
-    return _lay_out([width] * height, borders, kernel, margin, torch.arange(height * width), device)
+    fronts = [Front(width, margin, margin + width)] + [Front(width, margin, margin)] * (height - 1)
+    order = torch.arange(height * width, device=device)
+    return Geometry(tuple(fronts), kernel, margin, order, order)
 
 
 @lru_cache(maxsize=64)
@@ -78,34 +66,6 @@ def diagonals(height: int, width: int, device: torch.device) -> Geometry:
     row = torch.arange(height).repeat_interleave(width)
     col = torch.arange(width).repeat(height)
     cells = torch.bincount(row + col).tolist()
-    borders = [(int(d < width), int(d < height)) for d in range(len(cells))]
-    return _lay_out(cells, borders, 2, 1, torch.argsort((row + col) * height + row), device)
-
-
-def _lay_out(
-    cells: list[int],
-    borders: list[tuple[int, int]],
-    neighbours: int,
-    predecessor: int,
-    order: Tensor,
-    device: torch.device,
-) -> Geometry:
-    fronts, border = [], []
-    start = slot = last = 0
-    for n, (before, after), (next_before, _) in zip(cells, borders, [*borders[1:], (0, 0)], strict=True):
-        seen, slot = slot, slot + before + last + after
-        border += [*range(seen, seen + before), *range(slot - after, slot)]
-        fronts.append(Front(n, start, seen, slot + next_before, before, after))
-        start, last = start + n, n
-    listed = torch.cat([torch.arange(front.slot, front.slot + front.cells) for front in fronts])
-    rank = torch.argsort(order)
-    return Geometry(
-        tuple(fronts),
-        neighbours,
-        predecessor,
-        order.to(device),
-        rank.to(device),
-        listed[rank].to(device),
-        torch.tensor(border, device=device),
-        slot + last,
-    )
+    fronts = [Front(n, int(d < width), int(d < height)) for d, n in enumerate(cells)]
+    order = torch.argsort((row + col) * height + row)
+    return Geometry(tuple(fronts), 2, 1, order.to(device), torch.argsort(order).to(device))

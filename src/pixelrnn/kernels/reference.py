@@ -1,14 +1,16 @@
-"""The recurrence in plain PyTorch: short, obvious, on any device and dtype, differentiable by autograd.
+"""The recurrent layers in plain PyTorch: short, obvious, on any device and dtype, differentiable by autograd.
 
-Shape letters: `D` directions, `B` batch, `h` features of the LSTM, `N` cells, `n` cells of a front, `T` neighbours.
+Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM, `H` rows, `W` columns, `N` cells,
+`n` cells of a front, `S` taps of the input-to-state map, `T` neighbours.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pixelrnn.kernels.geometry import Geometry
+from pixelrnn.kernels.geometry import Geometry, diagonals, rows
 
-__all__ = ["front_lstm", "lstm_cell"]
+__all__ = ["front_lstm", "front_states", "lstm_cell", "pointwise"]
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,6 +32,56 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def front_lstm(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    out_weight: Tensor | None,
+    out_bias: Tensor | None,
+    diagonal: bool,
+    residual: bool,
+) -> Tensor:
+    """See `pixelrnn.kernels.front_lstm`."""
+    hidden, _ = front_states(x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal)
+    output, *others = hidden.unbind()
+    for right, init in zip(others, hidden_init[1:], strict=True):
+        border = init[:, None, None].expand_as(right[:, :, :1])
+        output = output + torch.cat([border, right[:, :, :-1]], dim=2)
+    if out_weight is None or out_bias is None:
+        return output
+    return pointwise(output, out_weight, out_bias, False, x if residual else None)
+
+
+def front_states(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    diagonal: bool,
+) -> tuple[Tensor, Tensor]:
+    """See `pixelrnn.kernels.front_states`; this one has gradients."""
+    height, width = x.shape[2:]
+    taps = input_weight.shape[3]
+    geometry = diagonals(height, width, x.device) if diagonal else rows(height, width, weight.shape[3], x.device)
+    padded = F.pad(x, (taps - 1, 0))
+    gates = F.conv2d(padded, input_weight.flatten(0, 1).unsqueeze(2), input_bias.flatten())
+    directions = _mirror_right(torch.stack(gates.chunk(len(weight), dim=1)))
+    cells = directions.permute(0, 3, 4, 1, 2).flatten(1, 2)
+    states = _scan(cells, weight, hidden_init, cell_init, geometry)
+    hidden, cell = (state.unflatten(1, (height, width)).permute(0, 3, 4, 1, 2) for state in states)
+    return _mirror_right(hidden), _mirror_right(cell)
+
+
+def _mirror_right(maps: Tensor) -> Tensor:
+    """Mirror the second of one or two directions: (D, …, W)."""
+    return torch.cat([maps[:1], maps[1:].flip(-1)])
+
+
+def _scan(
     gates: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
     """Run an LSTM over the fronts of a geometry.
@@ -69,3 +121,10 @@ def front_lstm(
         torch.cat(hiddens, dim=1).index_select(1, geometry.rank),
         torch.cat(cells, dim=1).index_select(1, geometry.rank),
     )
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
+    """See `pixelrnn.kernels.pointwise`."""
+    maps = x.relu() if rectify else x
+    output = F.linear(maps.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+    return output if base is None else base + output

@@ -7,12 +7,11 @@ Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions vis
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from torch import Tensor, nn
 
-__all__ = ["Apply", "Cache", "Composite", "Layer", "channels_first", "channels_last", "clone_cache"]
+__all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache"]
 
 Cache = dict[str, Any]
 """State of one scan: tensors of fixed shape addressed by (row, column), or caches of inner layers. It is a value that
@@ -32,6 +31,17 @@ class Layer(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
+
+    def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        """Compute all positions of `forward(max(0, x))`, if `rectify`, and add the result to other maps, if given.
+
+        Args:
+            x: (B, F, H, W).
+            rectify: whether to apply a ReLU to x.
+            onto: (B, F', H, W).
+        """
+        maps: Tensor = self(x.relu() if rectify else x)
+        return maps if onto is None else onto + maps
 
     @abstractmethod
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
@@ -55,8 +65,11 @@ class Layer(nn.Module, ABC):
         """Do what can be done only when every position of `row` was visited; most layers have nothing to do."""
 
 
-Apply = Callable[[str, Tensor], Tensor]
-"""Calls the named part of a composite on an input, through whichever face is in use."""
+class Apply(Protocol):
+    """Calls the named part of a composite on an input, through whichever face is in use; see `Layer.joined`."""
+
+    def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        """Call the part: (B, F, …) → (B, F', …)."""
 
 
 class Composite(Layer):
@@ -78,7 +91,11 @@ class Composite(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
-        return self.compose(lambda name, features: self.parts[name](features), x)
+
+        def apply(name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+            return self.part(name).joined(x, rectify=rectify, onto=onto)
+
+        return self.compose(apply, x)
 
     @final
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
@@ -88,7 +105,12 @@ class Composite(Layer):
     @final
     def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
         """Compute some positions: (B, F, N) → (B, F', N)."""
-        return self.compose(lambda name, features: self.part(name).step(cache[name], features, rows, cols), x)
+
+        def apply(name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+            output = self.part(name).step(cache[name], x.relu() if rectify else x, rows, cols)
+            return output if onto is None else onto + output
+
+        return self.compose(apply, x)
 
     @final
     def finish_row(self, cache: Cache, row: int) -> None:
@@ -105,16 +127,6 @@ class Composite(Layer):
 
     def _layers(self) -> list[tuple[str, Layer]]:
         return [(name, self.part(name)) for name in self.parts]
-
-
-def channels_last(maps: Tensor) -> Tensor:
-    """View maps the way they lie in memory, where a matrix product wants them: (B, F, H, W) → (B, H, W, F)."""
-    return maps.permute(0, 2, 3, 1)
-
-
-def channels_first(maps: Tensor) -> Tensor:
-    """View maps the way callers see them, the inverse of `channels_last`: (B, H, W, F) → (B, F, H, W)."""
-    return maps.permute(0, 3, 1, 2)
 
 
 def clone_cache(cache: Cache) -> Cache:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelrnn.layers.base import Cache, Layer, channels_first, channels_last
+from pixelrnn import kernels
+from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.masks import MaskType, convolution_mask
 
 __all__ = ["MaskedConv2d", "gather_taps"]
@@ -63,6 +64,7 @@ class MaskedConv2d(Layer):
         height, width = kernel
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("offsets", _offsets(height, width), persistent=False)
+        self.masked = mask.is_meta or not bool(mask.all())
         self.padding = (height // 2, width // 2)
         self.slope = width // 2 + 1 if height > 1 else 1
         self.weight = nn.Parameter(torch.empty_like(mask))
@@ -76,15 +78,29 @@ class MaskedConv2d(Layer):
             self.weight.uniform_(-1, 1).mul_(bound * self.mask)
             self.bias.zero_()
 
+    def masked_weight(self) -> Tensor:
+        """The weight that is used, (F', F, height, width)."""
+        return self.weight * self.mask if self.masked else self.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve whole maps: (B, F, H, W) → (B, F', H, W); a 1 × 1 kernel is a matrix product."""
+        return self.joined(x)
+
+    def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        """See `Layer.joined`; for a 1 × 1 kernel that is one pass over the maps."""
         if self.padding == (0, 0):
-            weight = (self.weight * self.mask)[:, :, 0, 0]
-            return channels_first(F.linear(channels_last(x), weight, self.bias))
-        weight = (self.weight * self.mask).contiguous(memory_format=torch.channels_last)
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps = F.conv2d(x, weight, self.bias, padding=self.padding)
-        return maps.contiguous(memory_format=torch.channels_last)
+            return kernels.pointwise(x, self.masked_weight()[:, :, 0, 0], self.bias, rectify=rectify, base=onto)
+        rows, cols = self.padding
+        # Rows below the centre, and columns to the right of it in a kernel of one row, are closed to all.
+        open_cols = 2 * cols + 1 if rows else cols + 1
+        weight = self.masked_weight()[:, :, : rows + 1, :open_cols]
+        padded = F.pad(x.relu() if rectify else x, (cols, open_cols - 1 - cols, rows, 0))
+        maps = F.conv2d(
+            padded.contiguous(memory_format=torch.channels_last),
+            weight.contiguous(memory_format=torch.channels_last),
+            self.bias,
+        ).contiguous(memory_format=torch.channels_last)
+        return maps if onto is None else onto + maps
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""
@@ -102,5 +118,5 @@ class MaskedConv2d(Layer):
 
     def apply_taps(self, taps: Tensor) -> Tensor:
         """Do one matrix product over the taps of `offsets`: (B, F, T, N) → (B, F', N)."""
-        weight = (self.weight * self.mask).flatten(2)[:, :, : len(self.offsets)]
+        weight = self.masked_weight().flatten(2)[:, :, : len(self.offsets)]
         return torch.einsum("oft,bftn->bon", weight, taps) + self.bias[:, None]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.layers.base import Cache, Layer, channels_first, channels_last
+from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
 from pixelrnn.masks import colour_groups
@@ -50,19 +50,21 @@ class DiagonalBiLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
-        left, right = (channels_last(hidden) for hidden in self.states(x)[0])
-        before = self.hidden_init[RIGHT].expand_as(right[:, :1])
-        return channels_first(left + torch.cat([before, right[:, :-1]], dim=1))
+        return kernels.front_lstm(x, *self._weights(), diagonal=True)
+
+    def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
+        """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
+        return kernels.front_lstm(x, *self._weights(), weight, bias, diagonal=True, residual=residual)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute h and c everywhere, not shifted: (B, F, H, W) → two of (2, B, h, H, W), left and right."""
-        left, right = channels_last(self.input_to_state(x)).split(4 * self.hidden, dim=-1)
-        mirrored = torch.stack([left, right.flip(2)])
-        states = kernels.diagonal_lstm(
-            mirrored.permute(0, 1, 4, 2, 3), self.state_to_state, self.hidden_init, self.cell_init
-        )
-        hidden, cell = (torch.stack([state[LEFT], state[RIGHT].flip(-1)]) for state in states)
-        return hidden, cell
+        """Compute h and c everywhere, not shifted, without gradients: (B, F, H, W) → two of (2, B, h, H, W)."""
+        return kernels.front_states(x, *self._weights(), diagonal=True)
+
+    def _weights(self) -> kernels.Weights:
+        """Weights as kernels take them, of both directions."""
+        input_weight = self.input_to_state.masked_weight().unflatten(0, (2, -1))[..., 0]
+        input_bias = self.input_to_state.bias.view(2, -1)
+        return input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""

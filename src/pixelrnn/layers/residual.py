@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pixelrnn.layers.base import Apply, Composite, Layer
 from pixelrnn.layers.conv import MaskedConv2d
+from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM
+from pixelrnn.layers.row_lstm import RowLSTM
 from pixelrnn.masks import colour_groups
 
 __all__ = ["Block", "Bottleneck"]
@@ -16,7 +18,7 @@ __all__ = ["Block", "Bottleneck"]
 
 @final
 class Bottleneck(Composite):
-    """The inside of a PixelCNN block: ReLU → 1 × 1 (2h → h) → ReLU → k × k (h → h) → ReLU.
+    """The inside of a PixelCNN block: ReLU → 1 × 1 (2h → h) → ReLU → k × k (h → h).
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5.
 
@@ -37,7 +39,7 @@ class Bottleneck(Composite):
 
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts: (B, 2h, …) → (B, h, …)."""
-        return apply("convolve", apply("reduce", x.relu()).relu()).relu()
+        return apply("convolve", apply("reduce", x, rectify=True), rectify=True)
 
 
 @final
@@ -51,14 +53,22 @@ class Block(Composite):
         hidden: h.
         colours: C.
         residual: add the input.
+        rectify: apply a ReLU between the layer and the 1 × 1 convolution.
     """
 
-    def __init__(self, core: Layer, hidden: int, colours: int, *, residual: bool = True) -> None:
+    def __init__(self, core: Layer, hidden: int, colours: int, *, residual: bool = True, rectify: bool = False) -> None:
         wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
         super().__init__({"core": core, "widen": MaskedConv2d("B", (1, 1), narrow, wide)})
-        self.residual = residual
+        self.residual, self.rectify = residual, rectify
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute all positions, with a recurrent layer in one pass: (B, 2h, H, W) → (B, 2h, H, W)."""
+        core, widen = self.part("core"), self.part("widen")
+        if isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d) and not self.rectify:
+            weight = widen.masked_weight()[:, :, 0, 0]
+            return core.projected(x, weight, widen.bias, residual=self.residual)
+        return super().forward(x)
 
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts: (B, 2h, …) → (B, 2h, …)."""
-        update = apply("widen", apply("core", x))
-        return x + update if self.residual else update
+        return apply("widen", apply("core", x), rectify=self.rectify, onto=x if self.residual else None)

@@ -1,0 +1,124 @@
+// The Python side: the builds of the kernels that this processor can run. What comes in was checked in native.py.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "front_lstm.hpp"
+#include "pointwise.hpp"
+
+namespace nb = nanobind;
+
+namespace pixelrnn {
+
+// The builds that CMakeLists.txt makes, best first.
+#if defined(__x86_64__)
+#define PIXELRNN_KERNELS(X) X(avx512) X(avx2) X(baseline)
+#else
+#define PIXELRNN_KERNELS(X) X(baseline)
+#endif
+
+#define PIXELRNN_DECLARE(name)             \
+    namespace name {                       \
+    extern const RecurrentKernel recurrent; \
+    extern const PointwiseKernel pointwise; \
+    }
+PIXELRNN_KERNELS(PIXELRNN_DECLARE)
+
+namespace {
+
+// Everything that is built for one instruction set.
+struct Build {
+    const char* name;
+    const RecurrentKernel& recurrent;
+    const PointwiseKernel& pointwise;
+};
+
+// Memory that the caller has allocated and checked; PyTorch's tensors come as addresses, which costs least.
+using Address = std::uintptr_t;
+
+float* at(Address address) { return reinterpret_cast<float*>(address); }
+
+bool can_run(const std::string& name) {
+#if defined(__x86_64__)
+    if (name == "avx512")
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    if (name == "avx2") return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return name == "baseline";
+}
+
+// Batch, height, width, features, hidden, directions, neighbours, taps, outputs.
+using Sizes = std::array<Index, 9>;
+// Input weight and bias, weight, initial h and c, output weight and bias.
+using Weights = std::array<Address, 7>;
+
+Problem problem_of(const Sizes& s, bool diagonal, bool residual, Address x, const Weights& w) {
+    return {s[0],     s[1],     s[2],     s[3],     s[4],     s[5],     s[6],     s[7],     s[8],    diagonal,
+            residual, at(x), at(w[0]), at(w[1]), at(w[2]), at(w[3]), at(w[4]), at(w[5]), at(w[6])};
+}
+
+void front_lstm(const Build& build, Sizes sizes, bool diagonal, bool residual, Address x, Weights weights, Address output,
+                Address saved, int threads) {
+    const Problem p = problem_of(sizes, diagonal, residual, x, weights);
+    nb::gil_scoped_release release;
+    build.recurrent.forward(p, at(output), at(saved), threads);
+}
+
+void front_lstm_backward(const Build& build, Sizes sizes, bool diagonal, bool residual, Address x, Weights weights,
+                         Address d_output, Address saved, Address d_x, Weights d, int threads) {
+    const Problem p = problem_of(sizes, diagonal, residual, x, weights);
+    const Gradients gradients{at(d_output), at(saved), at(d_x),  at(d[0]), at(d[1]),
+                              at(d[2]),     at(d[3]),  at(d[4]), at(d[5]), at(d[6])};
+    nb::gil_scoped_release release;
+    build.recurrent.backward(p, gradients, threads);
+}
+
+void states(const Build& build, Sizes sizes, bool diagonal, Address saved, Address hidden, Address cell) {
+    build.recurrent.states(problem_of(sizes, diagonal, false, 0, {}), at(saved), at(hidden), at(cell));
+}
+
+Index saved_size(const Build& build, Sizes sizes, bool diagonal) {
+    return build.recurrent.saved_size(problem_of(sizes, diagonal, false, 0, {}));
+}
+
+void pointwise(const Build& build, Index rows, Index features, Index outputs, bool rectify, Address x, Address weight,
+               Address bias, Address base, Address output, int threads) {
+    const Product p{rows, features, outputs, rectify, at(x), at(weight), at(bias)};
+    nb::gil_scoped_release release;
+    build.pointwise.forward(p, at(base), at(output), threads);
+}
+
+void pointwise_backward(const Build& build, Index rows, Index features, Index outputs, bool rectify, Address x,
+                        Address weight, Address d_output, Address d_x, Address d_weight, Address d_bias, int threads) {
+    const Product p{rows, features, outputs, rectify, at(x), at(weight), nullptr};
+    nb::gil_scoped_release release;
+    build.pointwise.backward(p, at(d_output), at(d_x), at(d_weight), at(d_bias), threads);
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+    nb::set_leak_warnings(false);  // the operators registered with PyTorch live until the process ends
+    nb::class_<Build>(module, "Build")
+        .def_ro("name", &Build::name)
+        .def("front_lstm", &front_lstm)
+        .def("front_lstm_backward", &front_lstm_backward)
+        .def("states", &states)
+        .def("saved_size", &saved_size)
+        .def("pointwise", &pointwise)
+        .def("pointwise_backward", &pointwise_backward);
+    module.def("builds", [] {
+        nb::list found;
+#define PIXELRNN_ADD(isa) \
+    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::pointwise}));
+        PIXELRNN_KERNELS(PIXELRNN_ADD)
+        return found;
+    });
+}
+
+}  // namespace pixelrnn

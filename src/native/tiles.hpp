@@ -1,0 +1,68 @@
+// What the kernels share: tiles of rows, rows of floats, tasks. Included by files that are built for each instruction set.
+
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
+
+#include "vector.hpp"
+
+namespace pixelrnn::PIXELRNN_ISA {
+namespace {
+
+constexpr Index WIDE = 4 * V;  // columns of a register tile
+constexpr Index PANEL = 160;   // rows of packed weights, WIDE floats each, that stay in the first-level cache
+
+using Buffer = std::unique_ptr<float[]>;
+Buffer allocate(Index size) { return Buffer(new float[static_cast<std::size_t>(std::max<Index>(size, 1))]); }
+
+template <Index N>
+using Size = std::integral_constant<Index, N>;
+
+template <Index M, typename Run>
+INLINE void run_tile(Index rows, Index first, Run& run) {
+    if (rows == M) {
+        run(Size<M>{}, first);
+    } else if constexpr (M > 1) {
+        run_tile<M - 1>(rows, first, run);
+    }
+}
+
+// Split rows into tiles of at most TILE, the last two of like size, as a narrow tile does not fill the pipeline.
+template <typename Run>
+INLINE void for_tiles(Index rows, Run run) {
+    Index first = 0;
+    for (; rows - first >= 2 * TILE || rows - first == TILE; first += TILE) run(Size<TILE>{}, first);
+    if (rows - first > TILE) {
+        const Index half = (rows - first + 1) / 2;
+        run_tile<TILE>(half, first, run);
+        first += half;
+    }
+    if (first < rows) run_tile<TILE>(rows - first, first, run);
+}
+
+INLINE void copy_row(float* to, const float* from, Index features) {
+    Index k = 0;
+    for (; k + V <= features; k += V) store(to + k, load(from + k));
+    for (; k < features; ++k) to[k] = from[k];
+}
+
+INLINE void add_row(float* to, const float* from, Index features) {
+    Index k = 0;
+    for (; k + V <= features; k += V) store(to + k, load(to + k) + load(from + k));
+    for (; k < features; ++k) to[k] += from[k];
+}
+
+template <typename Run>
+void run_tasks(Index count, int threads, Run run) {
+    if (threads == 1 || count == 1) {
+        for (Index n = 0; n < count; ++n) run(n);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (Index n = 0; n < count; ++n) run(n);
+}
+
+}  // namespace
+}  // namespace pixelrnn::PIXELRNN_ISA

@@ -1,0 +1,52 @@
+"""Which implementation of the recurrent layers is used."""
+
+import os
+
+import torch  # before the extension, so that the two share one OpenMP runtime
+
+from pixelrnn.kernels import _native
+
+__all__ = ["BUILDS", "build", "chosen", "forget", "wanted"]
+
+BUILDS = {build.name: build for build in _native.builds()}
+"""The builds of the native kernels that this processor can run, by instruction set, best first."""
+
+VARIABLE = "PIXELRNN_KERNELS"
+
+
+_choice: dict[str, str] = {}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def wanted() -> str:
+    """What the environment asks for: "reference", or the name of a build; it is read once.
+
+    Raises:
+        ValueError: PIXELRNN_KERNELS names nothing that this processor can run.
+    """
+    if VARIABLE not in _choice:
+        name = os.environ.get(VARIABLE, "auto")
+        if name not in ("auto", "reference", *BUILDS):
+            raise ValueError(f"{VARIABLE}={name}: must be auto, reference or one of {', '.join(BUILDS)}")
+        _choice[VARIABLE] = next(iter(BUILDS)) if name == "auto" else name
+    return _choice[VARIABLE]
+
+
+def forget() -> None:
+    """Read the environment again when it is needed."""
+    _choice.clear()
+
+
+def chosen(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> str:
+    """The implementation for maps of that kind: "reference", or the name of a build of the native kernels.
+
+    Raises:
+        ValueError: PIXELRNN_KERNELS names nothing that this processor can run.
+    """
+    native = dtype == torch.float32 and torch.device(device).type == "cpu"
+    return wanted() if native else "reference"
+
+
+def build() -> _native.Build:
+    """The build of the native kernels in use, as long as they are."""
+    return BUILDS[wanted()]

@@ -1,0 +1,340 @@
+"""The kernels in C++, as operators that PyTorch knows: float32, on the processor.
+
+The sources are in `src/native`; how they work is told in docs/kernels.md. Shape letters: see `pixelrnn.kernels`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelrnn.kernels.choice import build
+
+__all__ = ["front_lstm", "front_states", "pointwise"]
+
+
+def front_lstm(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    out_weight: Tensor | None,
+    out_bias: Tensor | None,
+    diagonal: bool,
+    residual: bool,
+) -> Tensor:
+    """See `pixelrnn.kernels.front_lstm`."""
+    tensors = (x, input_weight, input_bias, weight, hidden_init, cell_init, out_weight, out_bias)
+    keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    function = _FrontLSTM.apply if keep else _front_lstm
+    output: Tensor = _op("front_lstm", function)(*tensors, diagonal, residual, keep)[0]
+    return output
+
+
+def front_states(
+    x: Tensor,
+    input_weight: Tensor,
+    input_bias: Tensor,
+    weight: Tensor,
+    hidden_init: Tensor,
+    cell_init: Tensor,
+    diagonal: bool,
+) -> tuple[Tensor, Tensor]:
+    """See `pixelrnn.kernels.front_states`."""
+    weights = (input_weight, input_bias, weight, hidden_init, cell_init, None, None)
+    _, saved = _front_lstm(x, *weights, diagonal, False, True)
+    batch, _, height, width = x.shape
+    shape = (len(weight), batch, height, width, weight.shape[2])
+    hidden, cell = x.new_empty(shape), x.new_empty(shape)
+    build().states(_sizes(x, weights), diagonal, saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
+    return hidden.permute(0, 1, 4, 2, 3), cell.permute(0, 1, 4, 2, 3)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
+    """See `pixelrnn.kernels.pointwise`."""
+    output: Tensor = _op("pointwise", _Pointwise.apply)(x, weight, bias, rectify, base)
+    return output
+
+
+def _op(name: str, function: Any) -> Any:
+    """The operator of that name in graphs that are compiled; elsewhere, the function, which costs less to call."""
+    return getattr(torch.ops.pixelrnn, name) if torch.compiler.is_compiling() else function
+
+
+def _features_last(maps: Tensor) -> Tensor:
+    """Maps as the kernels take them: (B, F, H, W) with the features of a position side by side, images one by one."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def _new_maps(like: Tensor, features: int) -> Tensor:
+    """New maps of the size of others, (B, F', H, W) with features last in memory."""
+    batch, _, height, width = like.shape
+    return torch.empty((batch, features, height, width), dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A tensor whose memory may be read as that of contiguous floats of a shape."""
+    if tensor.shape != shape or tensor.dtype != torch.float32:
+        raise ValueError(f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}: must be float32 of shape {shape}")
+    return tensor.contiguous()
+
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+
+
+def _sizes(x: Tensor, weights: Weights) -> tuple[int, ...]:
+    batch, features, height, width = x.shape
+    input_weight, _, weight, _, _, out_weight, _ = weights
+    directions, _, hidden, neighbours = weight.shape
+    outputs = 0 if out_weight is None else len(out_weight)
+    return batch, height, width, features, hidden, directions, neighbours, input_weight.shape[3], outputs
+
+
+def _safe(x: Tensor, weights: Weights, diagonal: bool, residual: bool) -> list[Tensor | None]:
+    """The inputs of `front_lstm` as the kernels take them.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    _, height, width, features, hidden, directions, neighbours, taps, outputs = _sizes(x, weights)
+    fits = neighbours == 2 and taps == 1 if diagonal else neighbours % 2 == 1 and taps >= 1
+    if not fits or directions not in (1, 2) or 0 in (height, width, features, hidden):
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, input_weight {tuple(weights[0].shape)} and weight "
+            f"{tuple(weights[2].shape)}: they do not fit a {'diagonal' if diagonal else 'row'} LSTM"
+        )
+    if residual and outputs != features:
+        raise ValueError(f"residual: out_weight has {outputs} outputs, and must have the {features} of x")
+    shapes = (
+        (directions, 4 * hidden, features, taps),
+        (directions, 4 * hidden),
+        (directions, 4 * hidden, hidden, neighbours),
+        (directions, hidden),
+        (directions, hidden),
+        (outputs, hidden),
+        (outputs,),
+    )
+    names = ("input_weight", "input_bias", "weight", "hidden_init", "cell_init", "out_weight", "out_bias")
+    return [
+        _features_last(x),
+        *(
+            None if weight is None else _check(name, weight, shape)
+            for name, weight, shape in zip(names, weights, shapes, strict=True)
+        ),
+    ]
+
+
+def _addresses(tensors: Iterable[Tensor | None]) -> tuple[int, ...]:
+    return tuple(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
+
+
+def _front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    *rest, diagonal, residual, keep = others
+    weights: Weights = tuple(rest)
+    maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
+    output, saved = _new_front_lstm(x, *others)
+    build().front_lstm(
+        _sizes(x, weights),
+        diagonal,
+        residual,
+        maps,
+        tuple(safe),
+        output.data_ptr(),
+        saved.data_ptr() if keep else 0,
+        torch.get_num_threads(),
+    )
+    del tensors  # kept until here, as copies may have been made
+    return output, saved
+
+
+def _new_front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    """The output, and what the backward pass wants to know of each image."""
+    *weights, diagonal, _, keep = others
+    sizes = _sizes(x, tuple(weights))
+    size = build().saved_size(sizes, diagonal) if keep else 0
+    return _new_maps(x, sizes[-1] or sizes[4]), x.new_empty(len(x), size)
+
+
+def _front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    *rest, diagonal, residual = others
+    weights: Weights = tuple(rest)
+    maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
+    gradients = _new_front_lstm_backward(d_output, saved, x, *others)
+    d_maps = _features_last(d_output)
+    d_x, *d_weights = _addresses(gradients)
+    build().front_lstm_backward(
+        _sizes(x, weights),
+        diagonal,
+        residual,
+        maps,
+        tuple(safe),
+        d_maps.data_ptr(),
+        saved.data_ptr(),
+        d_x,
+        tuple(d_weights),
+        torch.get_num_threads(),
+    )
+    del tensors
+    return gradients
+
+
+def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    *weights, _, _ = others
+    return _new_maps(x, x.shape[1]), *(
+        x.new_empty(0) if weight is None else torch.empty_like(weight, memory_format=torch.contiguous_format)
+        for weight in weights
+    )
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
+    batch, features, height, width = x.shape
+    outputs = len(weight)
+    output = _new_maps(x, outputs)
+    maps = _features_last(x)
+    weight, bias = _check("weight", weight, (outputs, features)), _check("bias", bias, (outputs,))
+    if base is not None:
+        if base.shape != output.shape or base.dtype != torch.float32:
+            raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
+        base = _features_last(base)
+    build().pointwise(
+        batch * height * width,
+        features,
+        outputs,
+        rectify,
+        maps.data_ptr(),
+        weight.data_ptr(),
+        bias.data_ptr(),
+        0 if base is None else base.data_ptr(),
+        output.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return output
+
+
+def _new_pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
+    return _new_maps(x, len(weight))
+
+
+def _pointwise_backward(d_output: Tensor, x: Tensor, weight: Tensor, rectify: bool) -> tuple[Tensor, Tensor, Tensor]:
+    batch, features, height, width = x.shape
+    gradients = _new_pointwise_backward(d_output, x, weight, rectify)
+    d_maps, maps, weight = _features_last(d_output), _features_last(x), weight.contiguous()
+    build().pointwise_backward(
+        batch * height * width,
+        features,
+        len(weight),
+        rectify,
+        maps.data_ptr(),
+        weight.data_ptr(),
+        d_maps.data_ptr(),
+        gradients[0].data_ptr(),
+        gradients[1].data_ptr(),
+        gradients[2].data_ptr(),
+        torch.get_num_threads(),
+    )
+    return gradients
+
+
+def _new_pointwise_backward(
+    d_output: Tensor, x: Tensor, weight: Tensor, rectify: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(len(weight))
+
+
+def _refuse(ctx: Any, *gradients: Tensor) -> None:
+    raise RuntimeError(
+        "the native kernels have no second derivatives: "
+        "set the environment variable PIXELRNN_KERNELS to reference for them"
+    )
+
+
+def _gradient(name: str, function: Any) -> Any:
+    """As `_op`; the operator also stands for a gradient that has a graph, to refuse the gradient of that."""
+    return _op(name, getattr(torch.ops.pixelrnn, name) if torch.is_grad_enabled() else function)
+
+
+class _FrontLSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        output = _front_lstm(*inputs)
+        _FrontLSTM.remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.diagonal, ctx.residual, _ = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # no zeros as large as what is saved
+        ctx.save_for_backward(output[1], *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if d_output is None:
+            return (None,) * 11
+        function = _gradient("front_lstm_backward", _front_lstm_backward)
+        gradients = function(d_output, *ctx.saved_tensors, ctx.diagonal, ctx.residual)
+        given = (tensor is not None for tensor in ctx.saved_tensors[1:])
+        return *(gradient if each else None for each, gradient in zip(given, gradients, strict=True)), None, None, None
+
+
+class _Pointwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _pointwise(*inputs)
+        _Pointwise.remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _, ctx.rectify, base = inputs
+        ctx.onto = base is not None
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = _gradient("pointwise_backward", _pointwise_backward)(d_output, *ctx.saved_tensors, ctx.rectify)
+        return *gradients, None, d_output if ctx.onto else None
+
+
+_INPUTS = (
+    "Tensor x, Tensor input_weight, Tensor input_bias, Tensor weight, Tensor hidden_init, Tensor cell_init, "
+    "Tensor? out_weight, Tensor? out_bias, bool diagonal, bool residual"
+)
+_library = torch.library.Library("pixelrnn", "DEF")
+for _name, _signature, _function, _fake in (
+    (
+        "front_lstm",
+        f"({_INPUTS}, bool keep) -> (Tensor, Tensor)",
+        _front_lstm,
+        _new_front_lstm,
+    ),
+    (
+        "front_lstm_backward",
+        f"(Tensor d_output, Tensor saved, {_INPUTS})"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+        _front_lstm_backward,
+        _new_front_lstm_backward,
+    ),
+    (
+        "pointwise",
+        "(Tensor x, Tensor weight, Tensor bias, bool rectify, Tensor? base) -> Tensor",
+        _pointwise,
+        _new_pointwise,
+    ),
+    (
+        "pointwise_backward",
+        "(Tensor d_output, Tensor x, Tensor weight, bool rectify) -> (Tensor, Tensor, Tensor)",
+        _pointwise_backward,
+        _new_pointwise_backward,
+    ),
+):
+    _library.define(_name + _signature)
+    _library.impl(_name, _function, "CPU")
+    torch.library.register_fake(f"pixelrnn::{_name}", _fake, lib=_library)
+for _name, _class in (("front_lstm", _FrontLSTM), ("pointwise", _Pointwise)):
+    torch.library.register_autograd(f"pixelrnn::{_name}", _class.backward, setup_context=_class.remember, lib=_library)
+    torch.library.register_autograd(f"pixelrnn::{_name}_backward", _refuse, lib=_library)
