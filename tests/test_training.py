@@ -538,7 +538,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(go, tmp_path, 
 
 
 def test_a_gradient_that_is_not_finite_is_no_step(go, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_, **__: torch.tensor(float("nan")))
     with pytest.raises(TrainingError, match="gradient norm nan: not finite"):
         go()
     assert progress(tmp_path / "run")["step"] == 0

@@ -36,7 +36,16 @@ from pixelrnn.networks import PixelRNN
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import finite
 
-__all__ = ["Interrupted", "TrainingError", "batch_indices", "learning_rate", "train", "unit_of"]
+__all__ = [
+    "Interrupted",
+    "TrainingError",
+    "batch_indices",
+    "learning_rate",
+    "make_optimiser",
+    "optimise",
+    "train",
+    "unit_of",
+]
 
 CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
 
@@ -220,24 +229,13 @@ def train(
             chosen = batch_indices(config.seed, progress.step, len(images), config.batch)
             random = np.random.Generator(np.random.PCG64([config.seed, progress.step, 1]))
             batch = torch.from_numpy(augment(images[chosen], model_config.levels, config.augment, random)).to(device)
-            optimiser.zero_grad(set_to_none=True)
-            loss = -model.log_prob(batch).mean()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-
-            # Weights are touched only by a finite gradient, so the last checkpoint is always a good one.
-            nats = float(loss.detach())
-            if not (math.isfinite(nats) and math.isfinite(float(norm))):
+            try:
+                nats = optimise(model, average, optimiser, batch, config, progress.step)
+            except FloatingPointError as error:
                 raise TrainingError(
-                    f"step {progress.step}: loss {nats}, gradient norm {float(norm)}: not finite. The last good "
-                    f"checkpoint is kept in {folder}. Resume with a lower learning_rate than {config.learning_rate:g}"
-                )
-            optimiser.step()
-
-            # Young averages forget their random start faster than `average` would.
-            decay = min(config.average, (1 + progress.step) / (10 + progress.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+                    f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
+                    f"Resume with a lower learning_rate than {config.learning_rate:g}"
+                ) from None
             progress.step += 1
             nats_since, steps_since = nats_since + nats, steps_since + 1
             progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
@@ -263,11 +261,48 @@ def train(
     return PixelRNN.load(folder)
 
 
+def optimise(
+    model: PixelRNN, average: PixelRNN, optimiser: Optimizer, batch: torch.Tensor, config: TrainingConfig, step: int
+) -> float:
+    """Do one step of maximum likelihood.
+
+    Args:
+        model: changed.
+        average: its moving average; changed.
+        optimiser: of the parameters of `model`, at the learning rate of this step.
+        batch: (B, C, H, W) symbols.
+        config: of the run.
+        step: counted from 0.
+
+    Returns:
+        Mean nats an image, before the step.
+
+    Raises:
+        FloatingPointError: loss or gradient are not finite; nothing was changed.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    loss = -model.log_prob(batch).mean()
+    loss.backward()
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip, foreach=True))
+
+    # Weights are touched only by a finite gradient, so the last checkpoint is always a good one.
+    nats = float(loss.detach())
+    if not (math.isfinite(nats) and math.isfinite(norm)):
+        raise FloatingPointError(f"loss {nats}, gradient norm {norm}: not finite")
+    optimiser.step()
+
+    # Young averages forget their random start faster than `average` would.
+    decay = min(config.average, (1 + step) / (10 + step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    return nats
+
+
 def make_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
     """RMSProp, as in the paper (Sec. 5.2), or Adam."""
     if config.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-    return torch.optim.RMSprop(model.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-8)
+        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True)
+    return torch.optim.RMSprop(model.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-8, foreach=True)
 
 
 def part_done(config: TrainingConfig, progress: Progress) -> float:

@@ -1,0 +1,194 @@
+"""How fast recipes train, beside what the machine can do: images a second, and useful arithmetic.
+
+    python benchmarks/training.py                           # the MNIST recipes
+    python benchmarks/training.py cifar10-row-lstm --rounds 3 --steps 1 --reference-steps 0
+    python benchmarks/training.py mnist-diagonal-bilstm --rounds 9 --json speed.json
+
+A round times, one after the other, a product of two 2048 × 2048 float32 matrices, some whole optimiser steps as
+training makes them, and some on the reference path. What is printed is the median over rounds, and of each ratio the
+median of the ratios of the rounds, as speeds of a shared machine drift. Every recipe runs in a process of its own, so
+that the peak of memory is its own.
+
+Useful operations are those of products at positions inside the image: two for each weight of an open tap, three times
+(forward, gradient of the input, gradient of the weight). A tap counts whole if a mask leaves any of its weights.
+"""
+
+import argparse
+import copy
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pixelrnn_command
+
+pixelrnn_command.settle()
+
+import torch  # noqa: E402  (what is settled must be before)
+
+from pixelrnn import PixelRNN, kernels, recipes  # noqa: E402
+from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM  # noqa: E402
+from pixelrnn.recipes import Recipe, with_settings  # noqa: E402
+from pixelrnn.training import make_optimiser, optimise  # noqa: E402
+
+DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
+
+
+def useful_operations(model: PixelRNN) -> int:
+    """Of one optimiser step, for a pixel of an image; see the top of this file."""
+    total = 0
+    for layer in model.modules():
+        if isinstance(layer, MaskedConv2d):
+            outputs, features = layer.mask.shape[:2]
+            total += outputs * features * int((layer.mask.flatten(0, 1) != 0).any(0).sum())
+        elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
+            total += layer.state_to_state.numel()
+    return 3 * 2 * total
+
+
+def seconds(action: Callable[[], object], times: int) -> float:
+    """Mean seconds of an action."""
+    start = time.perf_counter()
+    for _ in range(times):
+        action()
+    return (time.perf_counter() - start) / times
+
+
+def matmul() -> Callable[[], object]:
+    """The yardstick: a product of 2 · 2048³ operations."""
+    left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    return lambda: left @ right
+
+
+def stepper(recipe: Recipe) -> tuple[PixelRNN, Callable[[], object]]:
+    """A model, and an action that trains it for one step, on images of noise: what they show does not matter here."""
+    torch.manual_seed(0)
+    model = PixelRNN(recipe.model)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = make_optimiser(recipe.training, model)
+    side = side_of(recipe)
+    images = torch.randint(recipe.model.levels, (recipe.training.batch, recipe.model.colours, side, side))
+    return model, lambda: optimise(model, average, optimiser, images, recipe.training, 0)
+
+
+def side_of(recipe: Recipe) -> int:
+    """Rows and columns of its images."""
+    return {"mnist-binary": 28, "imagenet64": 64}.get(recipe.data, 32)
+
+
+def choose(name: str) -> None:
+    """Take the named kernels from now on."""
+    os.environ["PIXELRNN_KERNELS"] = name
+    kernels.choice.forget()
+
+
+def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> dict[str, Any]:
+    """Time a recipe in this process."""
+    native = kernels.chosen()
+    model, step = stepper(recipe)
+    yardstick = matmul()
+    work = useful_operations(model) * recipe.training.batch * side_of(recipe) ** 2
+
+    start = time.perf_counter()
+    step()
+    first = time.perf_counter() - start
+    seconds(step, 2)
+    seconds(yardstick, 2)
+    rates, natives, references = [], [], []
+    for _ in range(rounds):
+        rates.append(2 * 2048**3 / seconds(yardstick, 3))
+        natives.append(seconds(step, steps))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    if reference_steps:
+        choose("reference")
+        seconds(step, 1)
+        for _ in range(rounds):
+            choose(native)
+            before = seconds(step, reference_steps)
+            choose("reference")
+            references.append((seconds(step, reference_steps), before))
+    return {
+        "recipe": recipe.name,
+        "kernels": native,
+        "batch": recipe.training.batch,
+        "side": side_of(recipe),
+        "first_step_seconds": first,
+        "step_seconds": median(natives),
+        "images_per_second": median(recipe.training.batch / each for each in natives),
+        "useful_gflops_per_step": work / 1e9,
+        "useful_gflops_per_second": median(work / each / 1e9 for each in natives),
+        "matmul_gflops_per_second": median(rates) / 1e9,
+        "share_of_matmul": median(work / each / rate for each, rate in zip(natives, rates, strict=True)),
+        "times_the_reference": median(slow / fast for slow, fast in references) if references else None,
+        "peak_memory_mib": peak,
+    }
+
+
+def processor() -> str:
+    """Its name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    """Read the command line; run each recipe in a process of its own; print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", default=DEFAULT, metavar="RECIPE")
+    parser.add_argument("--rounds", type=int, default=7, help="medians are over so many rounds (default 7)")
+    parser.add_argument("--steps", type=int, default=5, help="optimiser steps a round (default 5)")
+    parser.add_argument(
+        "--reference-steps", type=int, default=1, help="steps a round on the reference path; 0 for none"
+    )
+    parser.add_argument("--batch", type=int, help="another batch than the recipe's")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one recipe, here; figures as JSON
+    options = parser.parse_args()
+    known = recipes()
+    for name in options.recipes:
+        if name not in known:
+            parser.error(f"there is no recipe {name!r}: choose from {', '.join(known)}")
+    if options.one:
+        recipe = known[options.recipes[0]]
+        if options.batch:
+            recipe = with_settings(recipe, {"batch": str(options.batch)})
+        print(json.dumps(measure(recipe, options.rounds, options.steps, options.reference_steps)))
+        return
+
+    threads = torch.get_num_threads()
+    print(f"{processor()}, {threads} threads, PyTorch {torch.__version__}; medians of {options.rounds} rounds")
+    print(f"{'recipe':<26}{'batch':>6}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'matmul':>8}{'share':>7}", end="")
+    print(f"{'× reference':>13}{'MiB':>7}{'first step s':>14}")
+    found = []
+    for name in options.recipes:
+        passed = [
+            f"--{key}={getattr(options, key.replace('-', '_'))}" for key in ("rounds", "steps", "reference-steps")
+        ]
+        passed += [f"--batch={options.batch}"] if options.batch else []
+        command = [sys.executable, __file__, name, "--one", *passed]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        figures = json.loads(done.stdout)
+        found.append(figures)
+        ratio = figures["times_the_reference"]
+        print(
+            f"{name:<26}{figures['batch']:>6}{figures['step_seconds'] * 1e3:>10.1f}"
+            f"{figures['images_per_second']:>10.1f}{figures['useful_gflops_per_second']:>9.1f}"
+            f"{figures['matmul_gflops_per_second']:>8.0f}{figures['share_of_matmul']:>7.2f}"
+            f"{'-' if ratio is None else format(ratio, '.1f'):>13}{figures['peak_memory_mib']:>7.0f}"
+            f"{figures['first_step_seconds']:>14.2f}",
+            flush=True,
+        )
+    if options.json:
+        machine = {"processor": processor(), "threads": threads, "torch": torch.__version__}
+        options.json.write_text(json.dumps({"machine": machine, "recipes": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
