@@ -703,12 +703,28 @@ def test_info_tells_of_a_model(run, saved):
     assert (ran.status, ran.err) == (0, "")
     assert "diagonal_bilstm: 2 layers, hidden 4, head 4, residual and skip connections" in ran.out
     assert "images:      1 × 5 × 6, 2 levels" in ran.out
+    assert f"kernels:     {pixelrnn.kernels.chosen()}" in ran.out
     printed = json.loads(run("info", folder, "--json").out)
     assert printed["size"] == [5, 6]
     assert printed["parameters"] == pixelrnn.inspection.parameter_count(pixelrnn.load(folder))
     assert printed["context"]["earlier"] == 2 * 6 + 3
     assert 0 < printed["context"]["seen"] <= 15
     assert printed["provenance"]["recipe"] == "none"
+    assert printed["kernels"] == pixelrnn.kernels.chosen()
+
+
+def test_info_tells_of_forced_and_unknown_kernels(run, saved, monkeypatch):
+    folder = saved("row_lstm")
+    monkeypatch.setenv("PIXELRNN_KERNELS", "reference")
+    pixelrnn.kernels.choice.forget()
+    assert "kernels:     reference" in run("info", folder).out
+    monkeypatch.setenv("PIXELRNN_KERNELS", "fastest")
+    pixelrnn.kernels.choice.forget()
+    ran = run("info", folder)
+    monkeypatch.undo()
+    pixelrnn.kernels.choice.forget()
+    assert ran.status == 2
+    assert "PIXELRNN_KERNELS=fastest: must be auto, reference or one of" in ran.err
 
 
 def test_info_tells_of_a_recipe_and_another_size(run):

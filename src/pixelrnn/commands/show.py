@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelrnn import console, figures, inspection
+from pixelrnn import console, figures, inspection, kernels
 from pixelrnn.commands.common import check_out, dataset_of, generator_of, load_model
 from pixelrnn.data import prepare
 from pixelrnn.networks import PixelRNN
@@ -31,6 +31,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         "parameters": inspection.parameter_count(model),
         "size": [height, width],
         "flops_per_image": inspection.flops(model, height, width),
+        "kernels": kernels.chosen(),
         "context": {"row": row, "col": col, "seen": seen, "earlier": row * width + col},
         "provenance": model.provenance,
     }
@@ -47,6 +48,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image\n"
         f"context:     {seen} of the {row * width + col} pixels before ({row}, {col})"
     )
+    console.say(f"kernels:     {kernels.chosen()}")
     for key in ("recipe", "data"):
         if key in model.provenance:
             console.say(f"{key + ':':<12} {model.provenance[key]}")
