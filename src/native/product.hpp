@@ -9,6 +9,10 @@ namespace {
 
 constexpr Index CHUNK = 96;  // positions whose maps stay in the first-level cache
 
+// Rows of a register tile of N vectors: enough sums at a time that none waits for the one before.
+template <Index N>
+constexpr Index TALL = N <= 2 ? std::max<Index>(8, TILE) : TILE;
+
 // Columns of a product in groups of up to WIDE: [group][depth][column of the group], padded to whole vectors.
 struct Packed {
     Index depth, padded;
@@ -67,7 +71,7 @@ struct ForwardProduct {
         for_groups(weight.padded, [&](auto vectors, Index first) {
             constexpr Index N = decltype(vectors)::value;
             const Index columns = outputs - first;
-            for_tiles(rows, [&](auto size, Index m) __attribute__((always_inline)) {
+            for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
                 constexpr Index M = decltype(size)::value;
                 Vec acc[M][N];
                 const Index at = m * outputs + first;
@@ -105,7 +109,7 @@ struct BackwardProduct {
         for_groups(transposed.padded, [&](auto vectors, Index first) {
             constexpr Index N = decltype(vectors)::value;
             const Index columns = features - first;
-            for_tiles(rows, [&](auto size, Index m) __attribute__((always_inline)) {
+            for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
                 constexpr Index M = decltype(size)::value;
                 Vec acc[M][N] = {};
                 multiply<M, N>(acc, d_output + m * outputs, outputs, 1, transposed.group(first), N * V, outputs);
@@ -131,7 +135,7 @@ struct BackwardProduct {
         for_groups(padded, [&](auto vectors, Index first) {
             constexpr Index N = decltype(vectors)::value;
             float* to = sums + first * (features + 1);
-            for_tiles(features, [&](auto size, Index m) __attribute__((always_inline)) {
+            for_tiles<TALL<N>>(features, [&](auto size, Index m) __attribute__((always_inline)) {
                 constexpr Index M = decltype(size)::value;
                 Vec acc[M][N];
 #pragma GCC unroll 8
@@ -144,7 +148,11 @@ struct BackwardProduct {
 #pragma GCC unroll 8
                     for (Index n = 0; n < N; ++n) store(to + (m + r) * N * V + n * V, acc[r][n]);
             });
-            for (Index m = 0; m < rows; ++m) add_row(to + features * N * V, d_output + m * padded + first, N * V);
+            Vec totals[N];
+            for (Index n = 0; n < N; ++n) totals[n] = load(to + (features * N + n) * V);
+            for (Index m = 0; m < rows; ++m)
+                for (Index n = 0; n < N; ++n) totals[n] += load(d_output + m * padded + first + n * V);
+            for (Index n = 0; n < N; ++n) store(to + (features * N + n) * V, totals[n]);
         });
     }
 

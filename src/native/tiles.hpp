@@ -29,17 +29,17 @@ INLINE void run_tile(Index rows, Index first, Run& run) {
     }
 }
 
-// Split rows into tiles of at most TILE, the last two of like size, as a narrow tile does not fill the pipeline.
-template <typename Run>
+// Split rows into tiles of at most LIMIT, the last two of like size, as a narrow tile does not fill the pipeline.
+template <Index LIMIT = TILE, typename Run>
 INLINE void for_tiles(Index rows, Run run) {
     Index first = 0;
-    for (; rows - first >= 2 * TILE || rows - first == TILE; first += TILE) run(Size<TILE>{}, first);
-    if (rows - first > TILE) {
+    for (; rows - first >= 2 * LIMIT || rows - first == LIMIT; first += LIMIT) run(Size<LIMIT>{}, first);
+    if (rows - first > LIMIT) {
         const Index half = (rows - first + 1) / 2;
-        run_tile<TILE>(half, first, run);
+        run_tile<LIMIT>(half, first, run);
         first += half;
     }
-    if (first < rows) run_tile<TILE>(rows - first, first, run);
+    if (first < rows) run_tile<LIMIT>(rows - first, first, run);
 }
 
 INLINE void copy_row(float* to, const float* from, Index features) {

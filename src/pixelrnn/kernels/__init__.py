@@ -17,6 +17,9 @@ from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
 __all__ = ["Weights", "chosen", "front_lstm", "front_states", "lstm_cell", "pointwise"]
 
+LARGE = 2**17
+"""Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
+
 Weights = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Of a recurrent layer: input weight and bias, weight, initial h and c, as `front_lstm` takes them."""
 
@@ -110,6 +113,6 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = False,
     Raises:
         RuntimeError: second derivatives of the native kernel.
     """
-    if chosen(x.dtype, x.device) == "reference":
+    if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
         return reference.pointwise(x, weight, bias, rectify, base)
     return native.pointwise(x, weight, bias, rectify, base)

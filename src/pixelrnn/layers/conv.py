@@ -89,7 +89,7 @@ class MaskedConv2d(Layer):
     def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
         """See `Layer.joined`; for a 1 × 1 kernel that is one pass over the maps."""
         if self.padding == (0, 0):
-            return kernels.pointwise(x, self.masked_weight()[:, :, 0, 0], self.bias, rectify=rectify, base=onto)
+            return kernels.pointwise(x, self.masked_weight().flatten(1), self.bias, rectify=rectify, base=onto)
         rows, cols = self.padding
         # Rows below the centre, and columns to the right of it in a kernel of one row, are closed to all.
         open_cols = 2 * cols + 1 if rows else cols + 1

@@ -62,7 +62,7 @@ class DiagonalBiLSTM(Layer):
 
     def _weights(self) -> kernels.Weights:
         """Weights as kernels take them, of both directions."""
-        input_weight = self.input_to_state.masked_weight().unflatten(0, (2, -1))[..., 0]
+        input_weight = self.input_to_state.masked_weight().view(2, 4 * self.hidden, -1, 1)
         input_bias = self.input_to_state.bias.view(2, -1)
         return input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init
 

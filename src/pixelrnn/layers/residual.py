@@ -65,7 +65,7 @@ class Block(Composite):
         """Compute all positions, with a recurrent layer in one pass: (B, 2h, H, W) → (B, 2h, H, W)."""
         core, widen = self.part("core"), self.part("widen")
         if isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d) and not self.rectify:
-            weight = widen.masked_weight()[:, :, 0, 0]
+            weight = widen.masked_weight().flatten(1)
             return core.projected(x, weight, widen.bias, residual=self.residual)
         return super().forward(x)
 
