@@ -301,6 +301,47 @@ def test_pointwise_products_agree_with_the_reference(batch, height, width, featu
                 assert torch.equal(one, other)
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 5),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.integers(1, 70),
+    st.sampled_from([(1, 3), (3, 3), (5, 3), (3, 1), (7, 7), (1, 1)]),
+    st.booleans(),
+)
+def test_convolutions_agree_with_the_reference(batch, height, width, features, outputs, kernel, rectify):
+    generator = torch.Generator().manual_seed(0)
+    taps = kernel[0] // 2 * kernel[1] + kernel[1] // 2 + 1
+    shapes = [(batch, features, height, width), (outputs, features, taps), (outputs,)]
+    tensors = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+
+    def call(module):
+        return lambda x, weight, bias: module.convolve(x, weight, bias, kernel, rectify)
+
+    truth = results(call(reference), doubled(tensors))
+    for name in BUILDS:
+        with pytest.MonkeyPatch.context() as patch:
+            use(patch, name)
+            ours = results(call(native), tensors)
+            assert_close(ours, truth)
+            for one, other in zip(ours, results(call(native), tensors), strict=True):
+                assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kernel", [(1, 3), (3, 3), (5, 7)], ids=str)
+def test_convolution_is_that_of_a_kernel_with_closed_taps(kernel):
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    weight, bias = torch.randn(6, 3, *kernel, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    taps = kernel[0] // 2 * kernel[1] + kernel[1] // 2 + 1
+    weight.flatten(2)[:, :, taps:] = 0
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    theirs = torch.nn.functional.conv2d(x, weight, bias, padding=padding)
+    ours = kernels.convolve(x, weight.flatten(2)[:, :, :taps], bias, kernel)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
 # -------------------------------------------------------------------------------------------- PyTorch's machinery
 
 

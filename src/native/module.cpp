@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "convolution.hpp"
 #include "front_lstm.hpp"
 #include "pointwise.hpp"
 
@@ -25,6 +26,7 @@ namespace pixelrnn {
     namespace name {                       \
     extern const RecurrentKernel recurrent; \
     extern const PointwiseKernel pointwise; \
+    extern const ConvolutionKernel convolution; \
     }
 PIXELRNN_KERNELS(PIXELRNN_DECLARE)
 
@@ -35,6 +37,7 @@ struct Build {
     const char* name;
     const RecurrentKernel& recurrent;
     const PointwiseKernel& pointwise;
+    const ConvolutionKernel& convolution;
 };
 
 // Memory that the caller has allocated and checked; PyTorch's tensors come as addresses, which costs least.
@@ -100,6 +103,27 @@ void pointwise_backward(const Build& build, Index rows, Index features, Index ou
     build.pointwise.backward(p, at(d_output), at(d_x), at(d_weight), at(d_bias), threads);
 }
 
+// Batch, height, width, features, outputs, kernel rows above the centre, kernel columns on either side of it.
+using ConvolutionSizes = std::array<Index, 7>;
+
+Convolution convolution_of(const ConvolutionSizes& s, bool rectify, Address x, Address weight, Address bias) {
+    return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], rectify, at(x), at(weight), at(bias)};
+}
+
+void convolve(const Build& build, ConvolutionSizes sizes, bool rectify, Address x, Address weight, Address bias,
+              Address output, int threads) {
+    const Convolution c = convolution_of(sizes, rectify, x, weight, bias);
+    nb::gil_scoped_release release;
+    build.convolution.forward(c, at(output), threads);
+}
+
+void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, Address x, Address weight,
+                       Address d_output, Address d_x, Address d_weight, Address d_bias, int threads) {
+    const Convolution c = convolution_of(sizes, rectify, x, weight, 0);
+    nb::gil_scoped_release release;
+    build.convolution.backward(c, at(d_output), at(d_x), at(d_weight), at(d_bias), threads);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -111,11 +135,13 @@ NB_MODULE(_native, module) {
         .def("states", &states)
         .def("saved_size", &saved_size)
         .def("pointwise", &pointwise)
-        .def("pointwise_backward", &pointwise_backward);
+        .def("pointwise_backward", &pointwise_backward)
+        .def("convolve", &convolve)
+        .def("convolve_backward", &convolve_backward);
     module.def("builds", [] {
         nb::list found;
 #define PIXELRNN_ADD(isa) \
-    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::pointwise}));
+    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::pointwise, isa::convolution}));
         PIXELRNN_KERNELS(PIXELRNN_ADD)
         return found;
     });

@@ -24,13 +24,7 @@ struct Share {
 
 const float* rectified(const Product& p, const float* x, Index rows, float* scratch) {
     if (!p.rectify) return x;
-    const Index floats = rows * p.features;
-    Index k = 0;
-    for (; k + V <= floats; k += V) {
-        const Vec value = load(x + k);
-        store(scratch + k, value < Vec{} ? Vec{} : value);  // a nan stays one
-    }
-    for (; k < floats; ++k) scratch[k] = x[k] < 0 ? 0 : x[k];
+    rectify_row(scratch, x, rows * p.features);
     return scratch;
 }
 

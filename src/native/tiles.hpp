@@ -48,6 +48,15 @@ INLINE void copy_row(float* to, const float* from, Index features) {
     for (; k < features; ++k) to[k] = from[k];
 }
 
+INLINE void rectify_row(float* to, const float* from, Index features) {
+    Index k = 0;
+    for (; k + V <= features; k += V) {
+        const Vec x = load(from + k);
+        store(to + k, x < Vec{} ? Vec{} : x);  // a nan stays one
+    }
+    for (; k < features; ++k) to[k] = from[k] < 0 ? 0 : from[k];
+}
+
 INLINE void add_row(float* to, const float* from, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) store(to + k, load(to + k) + load(from + k));

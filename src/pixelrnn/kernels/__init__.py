@@ -15,7 +15,7 @@ from pixelrnn.kernels import native, reference
 from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
-__all__ = ["Weights", "chosen", "front_lstm", "front_states", "lstm_cell", "pointwise"]
+__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell", "pointwise"]
 
 LARGE = 2**17
 """Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
@@ -116,3 +116,24 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = False,
     if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
         return reference.pointwise(x, weight, bias, rectify, base)
     return native.pointwise(x, weight, bias, rectify, base)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], *, rectify: bool = False) -> Tensor:
+    """Do a "same" convolution with a kernel that ends at its centre, as masks A and B leave it.
+
+    Args:
+        x: (B, F, H, W).
+        weight: (F', F, T) of the taps up to the centre, in raster order.
+        bias: (F',).
+        kernel: height and width of the whole kernel, both odd.
+        rectify: replace x by max(0, x) first.
+
+    Returns:
+        (B, F', H, W).
+
+    Raises:
+        RuntimeError: second derivatives of the native kernel.
+    """
+    if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
+        return reference.convolve(x, weight, bias, kernel, rectify)
+    return native.convolve(x, weight, bias, kernel, rectify)

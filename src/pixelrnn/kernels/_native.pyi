@@ -63,5 +63,29 @@ class Build:
         threads: int,
         /,
     ) -> None: ...
+    def convolve(
+        self,
+        sizes: tuple[int, ...],
+        rectify: bool,
+        x: int,
+        weight: int,
+        bias: int,
+        output: int,
+        threads: int,
+        /,
+    ) -> None: ...
+    def convolve_backward(
+        self,
+        sizes: tuple[int, ...],
+        rectify: bool,
+        x: int,
+        weight: int,
+        d_output: int,
+        d_x: int,
+        d_weight: int,
+        d_bias: int,
+        threads: int,
+        /,
+    ) -> None: ...
 
 def builds() -> list[Build]: ...

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pixelrnn.kernels.choice import build
 
-__all__ = ["front_lstm", "front_states", "pointwise"]
+__all__ = ["convolve", "front_lstm", "front_states", "pointwise"]
 
 
 def front_lstm(
@@ -245,6 +245,66 @@ def _new_pointwise_backward(
     return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(len(weight))
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool) -> Tensor:
+    """See `pixelrnn.kernels.convolve`."""
+    output: Tensor = _op("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify)
+    return output
+
+
+def _convolution(x: Tensor, weight: Tensor, height: int, width: int) -> tuple[tuple[int, ...], Tensor, Tensor]:
+    """Sizes, x and weight as the kernel takes them."""
+    batch, features, rows, cols = x.shape
+    above, side = height // 2, width // 2
+    checked = _check("weight", weight, (len(weight), features, above * width + side + 1))
+    return (batch, rows, cols, features, len(weight), above, side), _features_last(x), checked
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool) -> Tensor:
+    sizes, maps, weight = _convolution(x, weight, height, width)
+    bias = _check("bias", bias, (len(weight),))
+    output = _new_maps(x, len(weight))
+    build().convolve(
+        sizes,
+        rectify,
+        maps.data_ptr(),
+        weight.data_ptr(),
+        bias.data_ptr(),
+        output.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return output
+
+
+def _new_convolve(x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool) -> Tensor:
+    return _new_maps(x, len(weight))
+
+
+def _convolve_backward(
+    d_output: Tensor, x: Tensor, weight: Tensor, height: int, width: int, rectify: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    sizes, maps, checked = _convolution(x, weight, height, width)
+    gradients = _new_pointwise_backward(d_output, x, weight, rectify)
+    d_maps = _features_last(d_output)
+    build().convolve_backward(
+        sizes,
+        rectify,
+        maps.data_ptr(),
+        checked.data_ptr(),
+        d_maps.data_ptr(),
+        gradients[0].data_ptr(),
+        gradients[1].data_ptr(),
+        gradients[2].data_ptr(),
+        torch.get_num_threads(),
+    )
+    return gradients
+
+
+def _new_convolve_backward(
+    d_output: Tensor, x: Tensor, weight: Tensor, height: int, width: int, rectify: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _new_pointwise_backward(d_output, x, weight, rectify)
+
+
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
     raise RuntimeError(
         "the native kernels have no second derivatives: "
@@ -300,6 +360,24 @@ class _Pointwise(torch.autograd.Function):
         return *gradients, None, d_output if ctx.onto else None
 
 
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        output = _convolve(*inputs)
+        _Convolve.remember(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _, *ctx.options = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = _gradient("convolve_backward", _convolve_backward)(d_output, *ctx.saved_tensors, *ctx.options)
+        return *gradients, None, None, None
+
+
 _INPUTS = (
     "Tensor x, Tensor input_weight, Tensor input_bias, Tensor weight, Tensor hidden_init, Tensor cell_init, "
     "Tensor? out_weight, Tensor? out_bias, bool diagonal, bool residual"
@@ -331,10 +409,22 @@ for _name, _signature, _function, _fake in (
         _pointwise_backward,
         _new_pointwise_backward,
     ),
+    (
+        "convolve",
+        "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify) -> Tensor",
+        _convolve,
+        _new_convolve,
+    ),
+    (
+        "convolve_backward",
+        "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify) -> (Tensor, Tensor, Tensor)",
+        _convolve_backward,
+        _new_convolve_backward,
+    ),
 ):
     _library.define(_name + _signature)
     _library.impl(_name, _function, "CPU")
     torch.library.register_fake(f"pixelrnn::{_name}", _fake, lib=_library)
-for _name, _class in (("front_lstm", _FrontLSTM), ("pointwise", _Pointwise)):
+for _name, _class in (("front_lstm", _FrontLSTM), ("pointwise", _Pointwise), ("convolve", _Convolve)):
     torch.library.register_autograd(f"pixelrnn::{_name}", _class.backward, setup_context=_class.remember, lib=_library)
     torch.library.register_autograd(f"pixelrnn::{_name}_backward", _refuse, lib=_library)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pixelrnn.kernels.geometry import Geometry, diagonals, rows
 
-__all__ = ["front_lstm", "front_states", "lstm_cell", "pointwise"]
+__all__ = ["convolve", "front_lstm", "front_states", "lstm_cell", "pointwise"]
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,3 +128,19 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tens
     maps = x.relu() if rectify else x
     output = F.linear(maps.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
     return output if base is None else base + output
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool) -> Tensor:
+    """See `pixelrnn.kernels.convolve`."""
+    above, side = kernel[0] // 2, kernel[1] // 2
+    # Columns of the last row that are closed to all, unless it is the only row.
+    closed = side if above else 0
+    width = kernel[1] if above else side + 1
+    whole = F.pad(weight, (0, closed)).unflatten(2, (above + 1, width))
+    padded = F.pad(x.relu() if rectify else x, (side, width - 1 - side, above, 0))
+    maps = F.conv2d(
+        padded.contiguous(memory_format=torch.channels_last),
+        whole.contiguous(memory_format=torch.channels_last),
+        bias,
+    )
+    return maps.contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,6 @@ Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions vis
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelrnn import kernels
@@ -65,7 +64,7 @@ class MaskedConv2d(Layer):
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("offsets", _offsets(height, width), persistent=False)
         self.masked = mask.is_meta or not bool(mask.all())
-        self.padding = (height // 2, width // 2)
+        self.kernel = kernel
         self.slope = width // 2 + 1 if height > 1 else 1
         self.weight = nn.Parameter(torch.empty_like(mask))
         self.bias = nn.Parameter(torch.zeros(len(groups_out)))
@@ -88,23 +87,15 @@ class MaskedConv2d(Layer):
 
     def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
         """See `Layer.joined`; for a 1 × 1 kernel that is one pass over the maps."""
-        if self.padding == (0, 0):
+        if self.kernel == (1, 1):
             return kernels.pointwise(x, self.masked_weight().flatten(1), self.bias, rectify=rectify, base=onto)
-        rows, cols = self.padding
-        # Rows below the centre, and columns to the right of it in a kernel of one row, are closed to all.
-        open_cols = 2 * cols + 1 if rows else cols + 1
-        weight = self.masked_weight()[:, :, : rows + 1, :open_cols]
-        padded = F.pad(x.relu() if rectify else x, (cols, open_cols - 1 - cols, rows, 0))
-        maps = F.conv2d(
-            padded.contiguous(memory_format=torch.channels_last),
-            weight.contiguous(memory_format=torch.channels_last),
-            self.bias,
-        ).contiguous(memory_format=torch.channels_last)
+        taps = self.masked_weight().flatten(2)[:, :, : len(self.offsets)]
+        maps = kernels.convolve(x, taps, self.bias, self.kernel, rectify=rectify)
         return maps if onto is None else onto + maps
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""
-        if self.padding == (0, 0):
+        if self.kernel == (1, 1):
             return {}
         return {"input": self.weight.new_zeros(batch, self.weight.shape[1], height, width)}
 
