@@ -10,33 +10,46 @@
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
+// The taps of a kernel, and how maps are cut up. The positions of a 1 × 1 kernel have no neighbours: they count as many
+// maps of one short row.
 struct Shape {
     Index above, side, span, taps;
+    Index maps, height, width, positions;
 
     explicit Shape(const Convolution& c)
-        : above(c.above), side(c.side), span(2 * c.side + 1), taps(c.above * span + c.side + 1) {}
+        : above(c.above), side(c.side), span(2 * c.side + 1), taps(c.above * span + c.side + 1), maps(c.batch),
+          height(c.height), width(c.width), positions(c.batch * c.height * c.width) {
+        if (taps == 1) {
+            maps = (positions + CHUNK - 1) / CHUNK;
+            height = 1;
+            width = CHUNK;
+        }
+    }
     // Columns of a kernel row that are open.
     Index open(Index row) const { return row < above ? span : side + 1; }
+    // The first position of a map, and its columns: the last map may be narrower.
+    Index first(Index map) const { return map * height * width; }
+    Index columns(Index map) const { return std::min(width, positions - first(map)); }
 };
 
-// A map of `features` a position inside a frame of zeros: `side` columns on either side, and rows above or below.
+// Maps of `features` a position inside a frame of zeros: `side` columns on either side, and rows above or below.
 struct Framed {
-    Index height, width, features, top, bottom, side, line;
+    Index height, features, top, side, line;
+    bool bare;
     Buffer data;
 
-    Framed(const Convolution& c, Index features, Index top, Index bottom)
-        : height(c.height), width(c.width), features(features), top(top), bottom(bottom), side(c.side),
-          line((c.width + 2 * c.side) * features), data(allocate((c.height + top + bottom) * line)) {
+    Framed(const Shape& shape, Index features, Index top, Index bottom)
+        : height(shape.height), features(features), top(top), side(shape.side),
+          line((shape.width + 2 * shape.side) * features), bare(shape.taps == 1), data(allocate((height + top + bottom) * line)) {
         std::fill(data.get(), data.get() + (height + top + bottom) * line, 0.0f);
     }
 
-    float* row(Index number) const { return data.get() + number * line; }
-
-    // `padded` is the number of features of a position in the frame, at least those of the map.
-    void fill(const float* from, Index of_map, bool rectify) const {
+    // The first row of the frame around a map, which is the map itself if it needs no frame; `of_map` are its features.
+    const float* around(const float* from, Index columns, Index of_map, bool rectify) const {
+        if (bare && of_map == features && !rectify) return from;
         for (Index r = 0; r < height; ++r) {
-            float* to = row(top + r) + side * features;
-            for (Index c = 0; c < width; ++c, to += features, from += of_map) {
+            float* to = data.get() + (top + r) * line + side * features;
+            for (Index c = 0; c < columns; ++c, to += features, from += of_map) {
                 if (rectify) {
                     rectify_row(to, from, of_map);
                 } else {
@@ -44,146 +57,87 @@ struct Framed {
                 }
             }
         }
+        return data.get();
     }
 };
 
-// How images are shared among tasks.
+// How maps are shared among tasks.
 struct Share {
-    Index images, count;
-    Share(Index images, int threads)
-        : images(images), count(std::min<Index>(images, threads == 1 ? 1 : 4 * threads)) {}
-    Index first(Index task) const { return images * task / count; }
+    Index maps, count;
+    Share(Index maps, int threads) : maps(maps), count(std::min<Index>(maps, threads == 1 ? 1 : 4 * threads)) {}
+    Index first(Index task) const { return maps * task / count; }
 };
 
-void forward(const Convolution& c, float* output, int threads) {
-    if (c.batch == 0) return;
+void forward(const Convolution& c, const float* base, float* output, int threads) {
     const Shape shape(c);
-    const Packed weight(shape.taps * c.features, c.outputs, [&](Index k, Index n) {
-        return c.weight[(n * c.features + k % c.features) * shape.taps + k / c.features];
-    });
-    const Packed bias(1, c.outputs, [&](Index, Index n) { return c.bias[n]; });
-    const Share share(c.batch, threads);
-    const Index image_size = c.height * c.width;
+    const ForwardProduct product(
+        shape.taps * c.features, c.outputs,
+        [&](Index k, Index n) { return c.weight[(n * c.features + k % c.features) * shape.taps + k / c.features]; }, c.bias);
+    const Share share(shape.maps, threads);
     run_tasks(share.count, threads, [&](Index task) {
-        const Framed x(c, c.features, c.above, 0);
-        for (Index image = share.first(task); image < share.first(task + 1); ++image) {
-            x.fill(c.x + image * image_size * c.features, c.features, c.rectify);
-            for_groups(weight.padded, [&](auto vectors, Index first) {
-                constexpr Index N = decltype(vectors)::value;
-                for (Index r = 0; r < c.height; ++r)
-                    for_tiles<TALL<N>>(c.width, [&](auto size, Index m) __attribute__((always_inline)) {
-                        constexpr Index M = decltype(size)::value;
-                        Vec acc[M][N];
-#pragma GCC unroll 8
-                        for (Index n = 0; n < N; ++n) {
-                            const Vec start = load(bias.group(first) + n * V);
-#pragma GCC unroll 8
-                            for (Index k = 0; k < M; ++k) acc[k][n] = start;
-                        }
-                        const float* right = weight.group(first);
-                        for (Index row = 0; row <= shape.above; ++row) {
-                            const Index depth = shape.open(row) * c.features;
-                            multiply<M, N>(acc, x.row(r + row) + m * c.features, c.features, 1, right, N * V, depth);
-                            right += depth * N * V;
-                        }
-                        store_tile<M, N>(acc, output + ((image * c.height + r) * c.width + m) * c.outputs + first, c.outputs,
-                                         c.outputs - first);
-                    });
-            });
+        const Framed frame(shape, c.features, c.above, 0);
+        std::vector<Term> terms(c.above + 1);
+        for (Index map = share.first(task); map < share.first(task + 1); ++map) {
+            const Index first = shape.first(map), columns = shape.columns(map);
+            const float* x = frame.around(c.x + first * c.features, columns, c.features, c.rectify);
+            for (Index r = 0; r < shape.height; ++r) {
+                for (Index row = 0; row <= c.above; ++row)
+                    terms[row] = {x + (r + row) * frame.line, c.features, shape.open(row) * c.features};
+                const Index at = (first + r * shape.width) * c.outputs;
+                product.run(columns, terms, base == nullptr ? nullptr : base + at, output + at);
+            }
         }
     });
 }
 
 void backward(const Convolution& c, const float* d_output, float* d_x, float* d_weight, float* d_bias, int threads) {
     const Shape shape(c);
-    const Index padded = round_up(c.outputs, V), depth = shape.taps * c.features, image_size = c.height * c.width;
+    const Index padded = round_up(c.outputs, V);
     // Kernel rows from the last to the first, each from right to left: so an input meets the outputs that it went to.
-    const Packed transposed(shape.taps * padded, c.features, [&](Index k, Index n) {
-        const Index o = k % padded, at = k / padded;
-        if (o >= c.outputs) return 0.0f;
-        Index row = shape.above, col = shape.side - at;
-        if (at > shape.side) {
-            row -= 1 + (at - shape.side - 1) / shape.span;
-            col = shape.span - 1 - (at - shape.side - 1) % shape.span;
-        }
-        return c.weight[(o * c.features + n) * shape.taps + row * shape.span + col];
-    });
-    const Share share(c.batch, threads);
-    const Index count = std::max<Index>(1, share.count), size = (depth + 1) * padded;
-    const Buffer sums = allocate(count * size);  // for each task: [group of outputs][tap and feature, then the bias][output]
-    if (c.batch == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
+    const BackwardProduct product(
+        shape.taps * c.features, c.features, c.outputs, shape.taps * padded, [&](Index k, Index n) {
+            const Index o = k % padded, at = k / padded;
+            if (o >= c.outputs) return 0.0f;
+            Index row = shape.above, col = shape.side - at;
+            if (at > shape.side) {
+                row -= 1 + (at - shape.side - 1) / shape.span;
+                col = shape.span - 1 - (at - shape.side - 1) % shape.span;
+            }
+            return c.weight[(o * c.features + n) * shape.taps + row * shape.span + col];
+        });
+    const Share share(shape.maps, threads);
+    const Index count = std::max<Index>(1, share.count), size = product.sums_size;
+    const Buffer sums = allocate(count * size);
+    if (share.count == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
     run_tasks(share.count, threads, [&](Index task) {
         float* own = sums.get() + task * size;
         std::fill(own, own + size, 0.0f);
-        const Framed x(c, c.features, c.above, 0), d(c, padded, 0, c.above);
-        for (Index image = share.first(task); image < share.first(task + 1); ++image) {
-            const float* x_map = c.x + image * image_size * c.features;
-            x.fill(x_map, c.features, c.rectify);
-            d.fill(d_output + image * image_size * c.outputs, c.outputs, false);
-            for_groups(transposed.padded, [&](auto vectors, Index first) {
-                constexpr Index N = decltype(vectors)::value;
-                for (Index r = 0; r < c.height; ++r)
-                    for_tiles<TALL<N>>(c.width, [&](auto size, Index m) __attribute__((always_inline)) {
-                        constexpr Index M = decltype(size)::value;
-                        Vec acc[M][N] = {};
-                        const float* right = transposed.group(first);
-                        for (Index below = 0; below <= shape.above; ++below) {
-                            const Index skipped = below == 0 ? shape.side : 0, k = (shape.span - skipped) * padded;
-                            multiply<M, N>(acc, d.row(r + below) + (m + skipped) * padded, padded, 1, right, N * V, k);
-                            right += k * N * V;
-                        }
-                        const Index at = ((image * c.height + r) * c.width + m) * c.features + first;
-                        if (c.rectify) {
-#pragma GCC unroll 8
-                            for (Index k = 0; k < M; ++k)
-#pragma GCC unroll 8
-                                for (Index n = 0; n < N; ++n) {
-                                    const Vec value =
-                                        load_columns(c.x + at + k * c.features + n * V, c.features - first - n * V);
-                                    acc[k][n] = value > Vec{} ? acc[k][n] : Vec{};
-                                }
-                        }
-                        store_tile<M, N>(acc, d_x + at, c.features, c.features - first);
-                    });
-            });
-            for_groups(padded, [&](auto vectors, Index first) {
-                constexpr Index N = decltype(vectors)::value;
-                float* to = own + first * (depth + 1);
-                const float* right = d.row(0) + c.side * padded + first;
-                for (Index row = 0; row <= shape.above; ++row) {
-                    const Index span = shape.open(row) * c.features;
-                    for_tiles<TALL<N>>(span, [&](auto size, Index m) __attribute__((always_inline)) {
-                        constexpr Index M = decltype(size)::value;
-                        Vec acc[M][N];
-#pragma GCC unroll 8
-                        for (Index k = 0; k < M; ++k)
-#pragma GCC unroll 8
-                            for (Index n = 0; n < N; ++n) acc[k][n] = load(to + (m + k) * N * V + n * V);
-                        for (Index r = 0; r < c.height; ++r)
-                            multiply<M, N>(acc, x.row(r + row) + m, 1, c.features, right + r * d.line, padded, c.width);
-#pragma GCC unroll 8
-                        for (Index k = 0; k < M; ++k)
-#pragma GCC unroll 8
-                            for (Index n = 0; n < N; ++n) store(to + (m + k) * N * V + n * V, acc[k][n]);
-                    });
-                    to += span * N * V;
+        const Framed x_frame(shape, c.features, c.above, 0), d_frame(shape, padded, 0, c.above);
+        std::vector<Term> terms(c.above + 1);
+        std::vector<Window> windows(shape.height);
+        std::vector<BackwardProduct::Part> parts;
+        for (Index row = 0; row <= c.above; ++row) parts.push_back({shape.open(row) * c.features, row * x_frame.line});
+        for (Index map = share.first(task); map < share.first(task + 1); ++map) {
+            const Index first = shape.first(map), columns = shape.columns(map);
+            const float* x = x_frame.around(c.x + first * c.features, columns, c.features, c.rectify);
+            const float* d = d_frame.around(d_output + first * c.outputs, columns, c.outputs, false);
+            for (Index r = 0; r < shape.height; ++r) {
+                for (Index below = 0; below <= c.above; ++below) {
+                    const Index skipped = below == 0 ? c.side : 0;
+                    terms[below] = {d + (r + below) * d_frame.line + skipped * padded, padded, (shape.span - skipped) * padded};
                 }
-                for (Index r = 0; r < c.height; ++r)
-                    for (Index m = 0; m < c.width; ++m) add_row(to, right + r * d.line + m * padded, N * V);
-            });
+                const Index at = (first + r * shape.width) * c.features;
+                product.inputs(columns, terms, c.rectify ? c.x + at : nullptr, d_x + at);
+                windows[r] = {x + r * x_frame.line, c.features, d + r * d_frame.line + c.side * padded, padded, columns};
+            }
+            product.weights(windows, parts, own);
         }
     });
-    // Add up the tasks, always in the same order, and undo the packing.
+    // Add up the tasks, always in the same order.
     for (Index task = 1; task < count; ++task) add_row(sums.get(), sums.get() + task * size, size);
-    for (Index first = 0; first < padded; first += WIDE) {
-        const Index columns = std::min(WIDE, padded - first);
-        const float* from = sums.get() + first * (depth + 1);
-        for (Index n = 0; n < std::min(columns, c.outputs - first); ++n) {
-            for (Index k = 0; k < depth; ++k)
-                d_weight[((first + n) * c.features + k % c.features) * shape.taps + k / c.features] = from[k * columns + n];
-            d_bias[first + n] = from[depth * columns + n];
-        }
-    }
+    product.unpack(
+        sums.get(),
+        [&](Index n, Index k) { return d_weight + (n * c.features + k % c.features) * shape.taps + k / c.features; }, d_bias);
 }
 
 }  // namespace

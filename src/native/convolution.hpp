@@ -1,4 +1,4 @@
-// Masked convolutions of float32 maps: kernels that end at their centre.
+// Masked convolutions of float32 maps: kernels that end at their centre, of which 1 × 1 is one.
 
 #pragma once
 
@@ -18,7 +18,8 @@ struct Convolution {
 
 // One instruction set's build.
 struct ConvolutionKernel {
-    void (*forward)(const Convolution&, float* output, int threads);  // (B, H, W, outputs)
+    // `base`, to which the result is added, is null or (B, H, W, outputs) as `output` is.
+    void (*forward)(const Convolution&, const float* base, float* output, int threads);
     void (*backward)(const Convolution&, const float* d_output, float* d_x, float* d_weight, float* d_bias, int threads);
 };
 

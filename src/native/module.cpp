@@ -9,7 +9,6 @@
 
 #include "convolution.hpp"
 #include "front_lstm.hpp"
-#include "pointwise.hpp"
 
 namespace nb = nanobind;
 
@@ -22,10 +21,9 @@ namespace pixelrnn {
 #define PIXELRNN_KERNELS(X) X(baseline)
 #endif
 
-#define PIXELRNN_DECLARE(name)             \
-    namespace name {                       \
-    extern const RecurrentKernel recurrent; \
-    extern const PointwiseKernel pointwise; \
+#define PIXELRNN_DECLARE(name)                  \
+    namespace name {                            \
+    extern const RecurrentKernel recurrent;     \
     extern const ConvolutionKernel convolution; \
     }
 PIXELRNN_KERNELS(PIXELRNN_DECLARE)
@@ -36,7 +34,6 @@ namespace {
 struct Build {
     const char* name;
     const RecurrentKernel& recurrent;
-    const PointwiseKernel& pointwise;
     const ConvolutionKernel& convolution;
 };
 
@@ -89,20 +86,6 @@ Index saved_size(const Build& build, Sizes sizes, bool diagonal) {
     return build.recurrent.saved_size(problem_of(sizes, diagonal, false, 0, {}));
 }
 
-void pointwise(const Build& build, Index rows, Index features, Index outputs, bool rectify, Address x, Address weight,
-               Address bias, Address base, Address output, int threads) {
-    const Product p{rows, features, outputs, rectify, at(x), at(weight), at(bias)};
-    nb::gil_scoped_release release;
-    build.pointwise.forward(p, at(base), at(output), threads);
-}
-
-void pointwise_backward(const Build& build, Index rows, Index features, Index outputs, bool rectify, Address x,
-                        Address weight, Address d_output, Address d_x, Address d_weight, Address d_bias, int threads) {
-    const Product p{rows, features, outputs, rectify, at(x), at(weight), nullptr};
-    nb::gil_scoped_release release;
-    build.pointwise.backward(p, at(d_output), at(d_x), at(d_weight), at(d_bias), threads);
-}
-
 // Batch, height, width, features, outputs, kernel rows above the centre, kernel columns on either side of it.
 using ConvolutionSizes = std::array<Index, 7>;
 
@@ -110,18 +93,18 @@ Convolution convolution_of(const ConvolutionSizes& s, bool rectify, Address x, A
     return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], rectify, at(x), at(weight), at(bias)};
 }
 
-void convolve(const Build& build, ConvolutionSizes sizes, bool rectify, Address x, Address weight, Address bias,
-              Address output, int threads) {
-    const Convolution c = convolution_of(sizes, rectify, x, weight, bias);
+// Addresses of x, weight, bias, base and output.
+void convolve(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 5> a, int threads) {
+    const Convolution c = convolution_of(sizes, rectify, a[0], a[1], a[2]);
     nb::gil_scoped_release release;
-    build.convolution.forward(c, at(output), threads);
+    build.convolution.forward(c, at(a[3]), at(a[4]), threads);
 }
 
-void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, Address x, Address weight,
-                       Address d_output, Address d_x, Address d_weight, Address d_bias, int threads) {
-    const Convolution c = convolution_of(sizes, rectify, x, weight, 0);
+// Addresses of x, weight, and the gradients of output, x, weight and bias.
+void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 6> a, int threads) {
+    const Convolution c = convolution_of(sizes, rectify, a[0], a[1], 0);
     nb::gil_scoped_release release;
-    build.convolution.backward(c, at(d_output), at(d_x), at(d_weight), at(d_bias), threads);
+    build.convolution.backward(c, at(a[2]), at(a[3]), at(a[4]), at(a[5]), threads);
 }
 
 }  // namespace
@@ -134,14 +117,12 @@ NB_MODULE(_native, module) {
         .def("front_lstm_backward", &front_lstm_backward)
         .def("states", &states)
         .def("saved_size", &saved_size)
-        .def("pointwise", &pointwise)
-        .def("pointwise_backward", &pointwise_backward)
         .def("convolve", &convolve)
         .def("convolve_backward", &convolve_backward);
     module.def("builds", [] {
         nb::list found;
 #define PIXELRNN_ADD(isa) \
-    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::pointwise, isa::convolution}));
+    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::convolution}));
         PIXELRNN_KERNELS(PIXELRNN_ADD)
         return found;
     });

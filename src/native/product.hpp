@@ -1,6 +1,9 @@
-// A matrix product over the positions of maps, forward and backward: 1 × 1 convolutions, alone or behind a recurrence.
+// Matrix products whose left matrices are rows of maps, forward and backward: convolutions, and the 1 × 1 convolution
+// behind a recurrence. A left matrix is given in terms, side by side; its rows may overlap.
 
 #pragma once
+
+#include <vector>
 
 #include "tiles.hpp"
 
@@ -13,7 +16,28 @@ constexpr Index CHUNK = 96;  // positions whose maps stay in the first-level cac
 template <Index N>
 constexpr Index TALL = N <= 2 ? std::max<Index>(8, TILE) : TILE;
 
-// Columns of a product in groups of up to WIDE: [group][depth][column of the group], padded to whole vectors.
+// Call run(Size<N>, first) for each group of up to 4 vectors of columns.
+template <typename Run>
+INLINE void for_groups(Index padded, Run run) {
+    for (Index first = 0; first < padded; first += WIDE) {
+        const Index vectors = std::min<Index>(4, (padded - first) / V);
+        if (vectors == 4) run(Size<4>{}, first);
+        if (vectors == 3) run(Size<3>{}, first);
+        if (vectors == 2) run(Size<2>{}, first);
+        if (vectors == 1) run(Size<1>{}, first);
+    }
+}
+
+// Call run(row, vector) for each vector of a tile, unrolled.
+template <Index M, Index N, typename Run>
+INLINE void for_vectors(Run run) {
+#pragma GCC unroll 8
+    for (Index m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (Index n = 0; n < N; ++n) run(m, n);
+}
+
+// The right matrix, its columns in groups of up to WIDE: [group][depth][column of the group], padded to whole vectors.
 struct Packed {
     Index depth, padded;
     Buffer data;
@@ -28,146 +52,161 @@ struct Packed {
     const float* group(Index first) const { return data.get() + first * depth; }
 };
 
-template <Index M, Index N>
-INLINE void store_tile(const Vec (&acc)[M][N], float* to, Index line, Index columns) {
-#pragma GCC unroll 8
-    for (Index m = 0; m < M; ++m)
-#pragma GCC unroll 8
-        for (Index n = 0; n < N; ++n) {
-            if (columns >= (n + 1) * V) {
-                store(to + m * line + n * V, acc[m][n]);
-            } else {
-                store_first(to + m * line + n * V, acc[m][n], columns - n * V);
-            }
-        }
-}
+// A part of the left matrix: row m, column k is at left[m · step + k].
+struct Term {
+    const float* left;
+    Index step, depth;
+};
 
 INLINE Vec load_columns(const float* from, Index columns) {
     return columns >= V ? load(from) : load_first(from, columns);
 }
 
-// Call run(Size<N>, first) for each group of up to 4 vectors of columns.
-template <typename Run>
-INLINE void for_groups(Index padded, Run run) {
-    for (Index first = 0; first < padded; first += WIDE) {
-        const Index vectors = std::min<Index>(4, (padded - first) / V);
-        if (vectors == 4) run(Size<4>{}, first);
-        if (vectors == 3) run(Size<3>{}, first);
-        if (vectors == 2) run(Size<2>{}, first);
-        if (vectors == 1) run(Size<1>{}, first);
+INLINE void store_columns(float* to, Vec v, Index columns) {
+    if (columns >= V) {
+        store(to, v);
+    } else {
+        store_first(to, v, columns);
     }
 }
 
-// output = base + weight · x + bias on some positions; `base` may be null.
+// to (rows × columns) = terms · right. Sums begin as begin(group, vector, element, columns left), and what is stored is
+// end(sum, element, columns left).
+template <typename Begin, typename End>
+INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& terms, const Packed& right, float* to,
+                           Begin begin, End end) {
+    for_groups(right.padded, [&](auto vectors, Index first) {
+        constexpr Index N = decltype(vectors)::value;
+        for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
+            constexpr Index M = decltype(size)::value;
+            Vec acc[M][N];
+            const Index at = m * columns + first, left = columns - first;
+            for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) {
+                acc[r][n] = begin(first, n, at + r * columns + n * V, left - n * V);
+            });
+            const float* weights = right.group(first);
+            for (const Term& term : terms) {
+                multiply<M, N>(acc, term.left + m * term.step, term.step, 1, weights, N * V, term.depth);
+                weights += term.depth * N * V;
+            }
+            for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) {
+                const Index element = at + r * columns + n * V;
+                store_columns(to + element, end(acc[r][n], element, left - n * V), left - n * V);
+            });
+        });
+    });
+}
+
+// output = base + weight · x + bias on some positions.
 struct ForwardProduct {
-    Index features, outputs;
+    Index outputs;
     Packed weight, bias;
 
-    ForwardProduct(Index features, Index outputs, const float* from, const float* bias_from)
-        : features(features), outputs(outputs), weight(features, outputs, [&](Index k, Index n) { return from[n * features + k]; }),
-          bias(1, outputs, [&](Index, Index n) { return bias_from[n]; }) {}
+    template <typename Value>
+    ForwardProduct(Index depth, Index outputs, Value value, const float* bias_from)
+        : outputs(outputs), weight(depth, outputs, value), bias(1, outputs, [&](Index, Index n) { return bias_from[n]; }) {}
 
-    void run(Index rows, const float* x, const float* base, float* output) const {
-        for_groups(weight.padded, [&](auto vectors, Index first) {
-            constexpr Index N = decltype(vectors)::value;
-            const Index columns = outputs - first;
-            for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
-                constexpr Index M = decltype(size)::value;
-                Vec acc[M][N];
-                const Index at = m * outputs + first;
-#pragma GCC unroll 8
-                for (Index n = 0; n < N; ++n) {
-                    const Vec start = load(bias.group(first) + n * V);
-#pragma GCC unroll 8
-                    for (Index r = 0; r < M; ++r)
-                        acc[r][n] = base == nullptr
-                                        ? start
-                                        : start + load_columns(base + at + r * outputs + n * V, columns - n * V);
-                }
-                multiply<M, N>(acc, x + m * features, features, 1, weight.group(first), N * V, features);
-                store_tile<M, N>(acc, output + at, outputs, columns);
-            });
-        });
+    // `base` may be null.
+    void run(Index rows, const std::vector<Term>& x, const float* base, float* output) const {
+        multiply_terms(
+            rows, outputs, x, weight, output,
+            [&](Index first, Index n, Index at, Index columns) __attribute__((always_inline)) {
+                const Vec start = load(bias.group(first) + n * V);
+                return base == nullptr ? start : start + load_columns(base + at, columns);
+            },
+            [](Vec sum, Index, Index) __attribute__((always_inline)) { return sum; });
     }
 };
 
-// Gradients of the same product. A task adds up those of weight and bias, as [group of outputs][feature, then the
+// Rows of a left matrix and of a right one that meet in a product of the transposed left with the right.
+struct Window {
+    const float* left;
+    Index left_step;
+    const float* right;
+    Index right_step, rows;
+};
+
+// to (columns × N vectors) += Σ leftᵀ · right over windows, each moved by some floats: gradients of weights.
+template <Index N>
+INLINE void add_transposed(float* to, Index columns, const std::vector<Window>& windows, Index move_left, Index move_right) {
+    for_tiles<TALL<N>>(columns, [&](auto size, Index m) __attribute__((always_inline)) {
+        constexpr Index M = decltype(size)::value;
+        Vec acc[M][N];
+        for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) { acc[r][n] = load(to + (m + r) * N * V + n * V); });
+        for (const Window& window : windows)
+            multiply<M, N>(acc, window.left + move_left + m, 1, window.left_step, window.right + move_right,
+                           window.right_step, window.rows);
+        for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) { store(to + (m + r) * N * V + n * V, acc[r][n]); });
+    });
+}
+
+// Gradients of the same product. A task adds up those of weight and bias, as [group of outputs][depth, then the
 // bias][output].
 struct BackwardProduct {
-    Index features, outputs, padded, sums_size;
+    // A part of the depth of the weights: columns of the left matrices, and how far it lies from the windows given.
+    struct Part {
+        Index columns, move;
+    };
+
+    Index depth, features, outputs, padded, sums_size;
     Packed transposed;
 
-    BackwardProduct(Index features, Index outputs, const float* from)
-        : features(features), outputs(outputs), padded(round_up(outputs, V)), sums_size((features + 1) * padded),
-          transposed(outputs, features, [&](Index k, Index n) { return from[k * features + n]; }) {}
+    // `value` is of the transposed weight: of each of the (padded) outputs that an input went to, and of each feature.
+    template <typename Value>
+    BackwardProduct(Index depth, Index features, Index outputs, Index terms, Value value)
+        : depth(depth), features(features), outputs(outputs), padded(round_up(outputs, V)), sums_size((depth + 1) * padded),
+          transposed(terms, features, value) {}
 
-    // Where gradients of narrow outputs are padded to whole vectors.
-    Buffer scratch() const { return allocate(padded == outputs ? 0 : CHUNK * padded); }
-
-    // At most CHUNK rows; with `rectify`, x is max(0, x) already, and d_x is that of x before.
-    void run(Index rows, const float* x, const float* d_output, bool rectify, float* d_x, float* sums, float* scratch) const {
-        for_groups(transposed.padded, [&](auto vectors, Index first) {
-            constexpr Index N = decltype(vectors)::value;
-            const Index columns = features - first;
-            for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
-                constexpr Index M = decltype(size)::value;
-                Vec acc[M][N] = {};
-                multiply<M, N>(acc, d_output + m * outputs, outputs, 1, transposed.group(first), N * V, outputs);
-                if (rectify) {
-#pragma GCC unroll 8
-                    for (Index r = 0; r < M; ++r)
-#pragma GCC unroll 8
-                        for (Index n = 0; n < N; ++n) {
-                            const Vec value = load_columns(x + (m + r) * features + first + n * V, columns - n * V);
-                            acc[r][n] = value > Vec{} ? acc[r][n] : Vec{};
-                        }
-                }
-                store_tile<M, N>(acc, d_x + m * features + first, features, columns);
+    // Gradients of x; if it was max(0, x) that was multiplied, `rectified` is x or that, and null if not.
+    void inputs(Index rows, const std::vector<Term>& d_output, const float* rectified, float* d_x) const {
+        multiply_terms(
+            rows, features, d_output, transposed, d_x,
+            [](Index, Index, Index, Index) __attribute__((always_inline)) { return Vec{}; },
+            [&](Vec sum, Index at, Index columns) __attribute__((always_inline)) {
+                if (rectified == nullptr) return sum;
+                return load_columns(rectified + at, columns) > Vec{} ? sum : Vec{};
             });
-        });
-        if (padded != outputs) {
-            for (Index m = 0; m < rows; ++m) {
-                copy_row(scratch + m * padded, d_output + m * outputs, outputs);
-                std::fill(scratch + m * padded + outputs, scratch + (m + 1) * padded, 0.0f);
-            }
-            d_output = scratch;
-        }
+    }
+
+    // Add gradients of weight and bias; the right matrices of the windows are those of padded outputs.
+    void weights(const std::vector<Window>& windows, const std::vector<Part>& parts, float* sums) const {
         for_groups(padded, [&](auto vectors, Index first) {
             constexpr Index N = decltype(vectors)::value;
-            float* to = sums + first * (features + 1);
-            for_tiles<TALL<N>>(features, [&](auto size, Index m) __attribute__((always_inline)) {
-                constexpr Index M = decltype(size)::value;
-                Vec acc[M][N];
-#pragma GCC unroll 8
-                for (Index r = 0; r < M; ++r)
-#pragma GCC unroll 8
-                    for (Index n = 0; n < N; ++n) acc[r][n] = load(to + (m + r) * N * V + n * V);
-                multiply<M, N>(acc, x + m, 1, features, d_output + first, padded, rows);
-#pragma GCC unroll 8
-                for (Index r = 0; r < M; ++r)
-#pragma GCC unroll 8
-                    for (Index n = 0; n < N; ++n) store(to + (m + r) * N * V + n * V, acc[r][n]);
-            });
+            float* to = sums + first * (depth + 1);
+            for (const Part& part : parts) {
+                add_transposed<N>(to, part.columns, windows, part.move, first);
+                to += part.columns * N * V;
+            }
             Vec totals[N];
-            for (Index n = 0; n < N; ++n) totals[n] = load(to + (features * N + n) * V);
-            for (Index m = 0; m < rows; ++m)
-                for (Index n = 0; n < N; ++n) totals[n] += load(d_output + m * padded + first + n * V);
-            for (Index n = 0; n < N; ++n) store(to + (features * N + n) * V, totals[n]);
+            for (Index n = 0; n < N; ++n) totals[n] = load(to + n * V);
+            for (const Window& window : windows)
+                for (Index m = 0; m < window.rows; ++m)
+                    for (Index n = 0; n < N; ++n) totals[n] += load(window.right + first + m * window.right_step + n * V);
+            for (Index n = 0; n < N; ++n) store(to + n * V, totals[n]);
         });
     }
 
-    // Undo the packing of sums.
-    void unpack(const float* sums, float* d_weight, float* d_bias) const {
+    // Undo the packing of sums: d_weight(output, depth) is where that gradient goes.
+    template <typename Place>
+    void unpack(const float* sums, Place d_weight, float* d_bias) const {
         for (Index first = 0; first < padded; first += WIDE) {
             const Index columns = std::min(WIDE, padded - first);
-            const float* from = sums + first * (features + 1);
+            const float* from = sums + first * (depth + 1);
             for (Index n = 0; n < std::min(columns, outputs - first); ++n) {
-                for (Index k = 0; k < features; ++k) d_weight[(first + n) * features + k] = from[k * columns + n];
-                d_bias[first + n] = from[features * columns + n];
+                for (Index k = 0; k < depth; ++k) *d_weight(first + n, k) = from[k * columns + n];
+                d_bias[first + n] = from[depth * columns + n];
             }
         }
     }
 };
+
+// Rows with zeros after the first `features`.
+inline void pad_rows(float* to, const float* from, Index rows, Index features, Index padded) {
+    for (Index m = 0; m < rows; ++m) {
+        copy_row(to + m * padded, from + m * features, features);
+        std::fill(to + m * padded + features, to + (m + 1) * padded, 0.0f);
+    }
+}
 
 }  // namespace
 }  // namespace pixelrnn::PIXELRNN_ISA

@@ -45,6 +45,13 @@ INLINE void store_away(float* to, Vec v) {
 #endif
 }
 
+// Before what was stored away is read by another thread.
+INLINE void finish_stores() {
+#if defined(__AVX512F__)
+    _mm_sfence();
+#endif
+}
+
 INLINE void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
 INLINE Vec broadcast(float x) { return x - Vec{}; }

@@ -13,26 +13,19 @@ from torch import Tensor
 
 from pixelrnn.kernels import native, reference
 from pixelrnn.kernels.choice import chosen as chosen
+from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
-__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell", "pointwise"]
+__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell"]
 
 LARGE = 2**17
 """Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of a recurrent layer: input weight and bias, weight, initial h and c, as `front_lstm` takes them."""
-
 
 def front_lstm(
     x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    out_weight: Tensor | None = None,
-    out_bias: Tensor | None = None,
+    weights: Weights,
+    projection: tuple[Tensor, Tensor] | None = None,
     *,
     diagonal: bool,
     residual: bool = False,
@@ -46,14 +39,8 @@ def front_lstm(
 
     Args:
         x: (B, F, H, W).
-        input_weight: (D, 4h, F, S) input-to-state, for gates in the order o, f, i, g; the last tap is at the position
-            itself, the others to its left; S = 1 if `diagonal`.
-        input_bias: (D, 4h).
-        weight: (D, 4h, h, T) state-to-state: neighbours from left to right, T odd; or above and beside, if `diagonal`.
-        hidden_init: (D, h) the states outside the image.
-        cell_init: (D, h).
-        out_weight: (F', h) of the projection; None for no projection.
-        out_bias: (F',).
+        weights: see `Weights`.
+        projection: its weight (F', h) and bias (F',).
         diagonal: which of the two layers.
         residual: add x to the projection; F' = F.
 
@@ -64,46 +51,46 @@ def front_lstm(
         ValueError: shapes that do not fit each other.
         RuntimeError: second derivatives of the native kernel.
     """
-    x = x.to(weight.dtype)
-    arguments = (x, input_weight, input_bias, weight, hidden_init, cell_init, out_weight, out_bias, diagonal, residual)
+    x = x.to(weights.weight.dtype)
+    arguments = (x, weights, projection, diagonal, residual)
     if chosen(x.dtype, x.device) == "reference":
         return reference.front_lstm(*arguments)
     return native.front_lstm(*arguments)
 
 
-def front_states(
-    x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    *,
-    diagonal: bool,
-) -> tuple[Tensor, Tensor]:
+def front_states(x: Tensor, weights: Weights, *, diagonal: bool) -> tuple[Tensor, Tensor]:
     """The states h and c of each direction, neither shifted nor added; without gradients, for inspection and tests.
 
     Args:
-        x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal: as of `front_lstm`.
+        x, weights, diagonal: as of `front_lstm`.
 
     Returns:
         Two of (D, B, h, H, W).
     """
-    x = x.to(weight.dtype)
-    arguments = (x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal)
+    x = x.to(weights.weight.dtype)
+    arguments = (x, weights, diagonal)
     with torch.no_grad():
         if chosen(x.dtype, x.device) == "reference":
             return reference.front_states(*arguments)
         return native.front_states(*arguments)
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = False, base: Tensor | None = None) -> Tensor:
-    """Convolve 1 × 1, which is a matrix product at each position.
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    kernel: tuple[int, int],
+    *,
+    rectify: bool = False,
+    base: Tensor | None = None,
+) -> Tensor:
+    """Do a "same" convolution with a kernel that ends at its centre, as masks A and B leave it.
 
     Args:
         x: (B, F, H, W).
-        weight: (F', F).
+        weight: (F', F, T) of the taps up to the centre, in raster order.
         bias: (F',).
+        kernel: height and width of the whole kernel, both odd.
         rectify: replace x by max(0, x) first.
         base: (B, F', H, W) to add the result to; it is not changed.
 
@@ -114,26 +101,5 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor, *, rectify: bool = False,
         RuntimeError: second derivatives of the native kernel.
     """
     if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
-        return reference.pointwise(x, weight, bias, rectify, base)
-    return native.pointwise(x, weight, bias, rectify, base)
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], *, rectify: bool = False) -> Tensor:
-    """Do a "same" convolution with a kernel that ends at its centre, as masks A and B leave it.
-
-    Args:
-        x: (B, F, H, W).
-        weight: (F', F, T) of the taps up to the centre, in raster order.
-        bias: (F',).
-        kernel: height and width of the whole kernel, both odd.
-        rectify: replace x by max(0, x) first.
-
-    Returns:
-        (B, F', H, W).
-
-    Raises:
-        RuntimeError: second derivatives of the native kernel.
-    """
-    if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
-        return reference.convolve(x, weight, bias, kernel, rectify)
-    return native.convolve(x, weight, bias, kernel, rectify)
+        return reference.convolve(x, weight, bias, kernel, rectify, base)
+    return native.convolve(x, weight, bias, kernel, rectify, base)

@@ -34,58 +34,9 @@ class Build:
     ) -> None: ...
     def states(self, sizes: Sizes, diagonal: bool, saved: int, hidden: int, cell: int, /) -> None: ...
     def saved_size(self, sizes: Sizes, diagonal: bool, /) -> int: ...
-    def pointwise(
-        self,
-        rows: int,
-        features: int,
-        outputs: int,
-        rectify: bool,
-        x: int,
-        weight: int,
-        bias: int,
-        base: int,
-        output: int,
-        threads: int,
-        /,
-    ) -> None: ...
-    def pointwise_backward(
-        self,
-        rows: int,
-        features: int,
-        outputs: int,
-        rectify: bool,
-        x: int,
-        weight: int,
-        d_output: int,
-        d_x: int,
-        d_weight: int,
-        d_bias: int,
-        threads: int,
-        /,
-    ) -> None: ...
-    def convolve(
-        self,
-        sizes: tuple[int, ...],
-        rectify: bool,
-        x: int,
-        weight: int,
-        bias: int,
-        output: int,
-        threads: int,
-        /,
-    ) -> None: ...
+    def convolve(self, sizes: tuple[int, ...], rectify: bool, addresses: tuple[int, ...], threads: int, /) -> None: ...
     def convolve_backward(
-        self,
-        sizes: tuple[int, ...],
-        rectify: bool,
-        x: int,
-        weight: int,
-        d_output: int,
-        d_x: int,
-        d_weight: int,
-        d_bias: int,
-        threads: int,
-        /,
+        self, sizes: tuple[int, ...], rectify: bool, addresses: tuple[int, ...], threads: int, /
     ) -> None: ...
 
 def builds() -> list[Build]: ...

@@ -10,53 +10,31 @@ import torch
 from torch import Tensor
 
 from pixelrnn.kernels.choice import build
+from pixelrnn.kernels.reference import Weights
 
-__all__ = ["convolve", "front_lstm", "front_states", "pointwise"]
+__all__ = ["convolve", "front_lstm", "front_states"]
 
 
 def front_lstm(
-    x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    out_weight: Tensor | None,
-    out_bias: Tensor | None,
-    diagonal: bool,
-    residual: bool,
+    x: Tensor, weights: Weights, projection: tuple[Tensor, Tensor] | None, diagonal: bool, residual: bool
 ) -> Tensor:
     """See `pixelrnn.kernels.front_lstm`."""
-    tensors = (x, input_weight, input_bias, weight, hidden_init, cell_init, out_weight, out_bias)
+    tensors = (x, *weights, *(projection or (None, None)))
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     function = _FrontLSTM.apply if keep else _front_lstm
     output: Tensor = _op("front_lstm", function)(*tensors, diagonal, residual, keep)[0]
     return output
 
 
-def front_states(
-    x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    diagonal: bool,
-) -> tuple[Tensor, Tensor]:
+def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.front_states`."""
-    weights = (input_weight, input_bias, weight, hidden_init, cell_init, None, None)
-    _, saved = _front_lstm(x, *weights, diagonal, False, True)
+    tensors = (*weights, None, None)
+    _, saved = _front_lstm(x, *tensors, diagonal, False, True)
     batch, _, height, width = x.shape
-    shape = (len(weight), batch, height, width, weight.shape[2])
+    shape = (len(weights.weight), batch, height, width, weights.weight.shape[2])
     hidden, cell = x.new_empty(shape), x.new_empty(shape)
-    build().states(_sizes(x, weights), diagonal, saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
+    build().states(_sizes(x, tensors), diagonal, saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
     return hidden.permute(0, 1, 4, 2, 3), cell.permute(0, 1, 4, 2, 3)
-
-
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
-    """See `pixelrnn.kernels.pointwise`."""
-    output: Tensor = _op("pointwise", _Pointwise.apply)(x, weight, bias, rectify, base)
-    return output
 
 
 def _op(name: str, function: Any) -> Any:
@@ -82,10 +60,11 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     return tensor.contiguous()
 
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+# Those of the layer, then those of the projection, if there is one.
+_Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
 
 
-def _sizes(x: Tensor, weights: Weights) -> tuple[int, ...]:
+def _sizes(x: Tensor, weights: _Tensors) -> tuple[int, ...]:
     batch, features, height, width = x.shape
     input_weight, _, weight, _, _, out_weight, _ = weights
     directions, _, hidden, neighbours = weight.shape
@@ -93,7 +72,7 @@ def _sizes(x: Tensor, weights: Weights) -> tuple[int, ...]:
     return batch, height, width, features, hidden, directions, neighbours, input_weight.shape[3], outputs
 
 
-def _safe(x: Tensor, weights: Weights, diagonal: bool, residual: bool) -> list[Tensor | None]:
+def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool) -> list[Tensor | None]:
     """The inputs of `front_lstm` as the kernels take them.
 
     Raises:
@@ -133,7 +112,7 @@ def _addresses(tensors: Iterable[Tensor | None]) -> tuple[int, ...]:
 
 def _front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     *rest, diagonal, residual, keep = others
-    weights: Weights = tuple(rest)
+    weights: _Tensors = tuple(rest)
     maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
     output, saved = _new_front_lstm(x, *others)
     build().front_lstm(
@@ -160,7 +139,7 @@ def _new_front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
 
 def _front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
     *rest, diagonal, residual = others
-    weights: Weights = tuple(rest)
+    weights: _Tensors = tuple(rest)
     maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
     gradients = _new_front_lstm_backward(d_output, saved, x, *others)
     d_maps = _features_last(d_output)
@@ -189,65 +168,11 @@ def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others
     )
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
-    batch, features, height, width = x.shape
-    outputs = len(weight)
-    output = _new_maps(x, outputs)
-    maps = _features_last(x)
-    weight, bias = _check("weight", weight, (outputs, features)), _check("bias", bias, (outputs,))
-    if base is not None:
-        if base.shape != output.shape or base.dtype != torch.float32:
-            raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
-        base = _features_last(base)
-    build().pointwise(
-        batch * height * width,
-        features,
-        outputs,
-        rectify,
-        maps.data_ptr(),
-        weight.data_ptr(),
-        bias.data_ptr(),
-        0 if base is None else base.data_ptr(),
-        output.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return output
-
-
-def _new_pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
-    return _new_maps(x, len(weight))
-
-
-def _pointwise_backward(d_output: Tensor, x: Tensor, weight: Tensor, rectify: bool) -> tuple[Tensor, Tensor, Tensor]:
-    batch, features, height, width = x.shape
-    gradients = _new_pointwise_backward(d_output, x, weight, rectify)
-    d_maps, maps, weight = _features_last(d_output), _features_last(x), weight.contiguous()
-    build().pointwise_backward(
-        batch * height * width,
-        features,
-        len(weight),
-        rectify,
-        maps.data_ptr(),
-        weight.data_ptr(),
-        d_maps.data_ptr(),
-        gradients[0].data_ptr(),
-        gradients[1].data_ptr(),
-        gradients[2].data_ptr(),
-        torch.get_num_threads(),
-    )
-    return gradients
-
-
-def _new_pointwise_backward(
-    d_output: Tensor, x: Tensor, weight: Tensor, rectify: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(len(weight))
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+) -> Tensor:
     """See `pixelrnn.kernels.convolve`."""
-    output: Tensor = _op("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify)
+    output: Tensor = _op("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify, base)
     return output
 
 
@@ -259,23 +184,21 @@ def _convolution(x: Tensor, weight: Tensor, height: int, width: int) -> tuple[tu
     return (batch, rows, cols, features, len(weight), above, side), _features_last(x), checked
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool) -> Tensor:
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, base: Tensor | None
+) -> Tensor:
     sizes, maps, weight = _convolution(x, weight, height, width)
     bias = _check("bias", bias, (len(weight),))
     output = _new_maps(x, len(weight))
-    build().convolve(
-        sizes,
-        rectify,
-        maps.data_ptr(),
-        weight.data_ptr(),
-        bias.data_ptr(),
-        output.data_ptr(),
-        torch.get_num_threads(),
-    )
+    if base is not None:
+        if base.shape != output.shape or base.dtype != torch.float32:
+            raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
+        base = _features_last(base)
+    build().convolve(sizes, rectify, _addresses((maps, weight, bias, base, output)), torch.get_num_threads())
     return output
 
 
-def _new_convolve(x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool) -> Tensor:
+def _new_convolve(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
     return _new_maps(x, len(weight))
 
 
@@ -283,26 +206,16 @@ def _convolve_backward(
     d_output: Tensor, x: Tensor, weight: Tensor, height: int, width: int, rectify: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     sizes, maps, checked = _convolution(x, weight, height, width)
-    gradients = _new_pointwise_backward(d_output, x, weight, rectify)
+    gradients = _new_convolve_backward(d_output, x, weight)
     d_maps = _features_last(d_output)
-    build().convolve_backward(
-        sizes,
-        rectify,
-        maps.data_ptr(),
-        checked.data_ptr(),
-        d_maps.data_ptr(),
-        gradients[0].data_ptr(),
-        gradients[1].data_ptr(),
-        gradients[2].data_ptr(),
-        torch.get_num_threads(),
-    )
+    addresses = _addresses((maps, checked, d_maps, *gradients))
+    build().convolve_backward(sizes, rectify, addresses, torch.get_num_threads())
     return gradients
 
 
-def _new_convolve_backward(
-    d_output: Tensor, x: Tensor, weight: Tensor, height: int, width: int, rectify: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _new_pointwise_backward(d_output, x, weight, rectify)
+def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(len(weight))
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
@@ -341,25 +254,6 @@ class _FrontLSTM(torch.autograd.Function):
         return *(gradient if each else None for each, gradient in zip(given, gradients, strict=True)), None, None, None
 
 
-class _Pointwise(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        output = _pointwise(*inputs)
-        _Pointwise.remember(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, ctx.rectify, base = inputs
-        ctx.onto = base is not None
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = _gradient("pointwise_backward", _pointwise_backward)(d_output, *ctx.saved_tensors, ctx.rectify)
-        return *gradients, None, d_output if ctx.onto else None
-
-
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
@@ -369,13 +263,14 @@ class _Convolve(torch.autograd.Function):
 
     @staticmethod
     def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, *ctx.options = inputs
+        x, weight, _, *ctx.options, base = inputs
+        ctx.onto = base is not None
         ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         gradients = _gradient("convolve_backward", _convolve_backward)(d_output, *ctx.saved_tensors, *ctx.options)
-        return *gradients, None, None, None
+        return *gradients, None, None, None, d_output if ctx.onto else None
 
 
 _INPUTS = (
@@ -398,20 +293,8 @@ for _name, _signature, _function, _fake in (
         _new_front_lstm_backward,
     ),
     (
-        "pointwise",
-        "(Tensor x, Tensor weight, Tensor bias, bool rectify, Tensor? base) -> Tensor",
-        _pointwise,
-        _new_pointwise,
-    ),
-    (
-        "pointwise_backward",
-        "(Tensor d_output, Tensor x, Tensor weight, bool rectify) -> (Tensor, Tensor, Tensor)",
-        _pointwise_backward,
-        _new_pointwise_backward,
-    ),
-    (
         "convolve",
-        "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify) -> Tensor",
+        "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify, Tensor? base) -> Tensor",
         _convolve,
         _new_convolve,
     ),
@@ -425,6 +308,6 @@ for _name, _signature, _function, _fake in (
     _library.define(_name + _signature)
     _library.impl(_name, _function, "CPU")
     torch.library.register_fake(f"pixelrnn::{_name}", _fake, lib=_library)
-for _name, _class in (("front_lstm", _FrontLSTM), ("pointwise", _Pointwise), ("convolve", _Convolve)):
+for _name, _class in (("front_lstm", _FrontLSTM), ("convolve", _Convolve)):
     torch.library.register_autograd(f"pixelrnn::{_name}", _class.backward, setup_context=_class.remember, lib=_library)
     torch.library.register_autograd(f"pixelrnn::{_name}_backward", _refuse, lib=_library)

@@ -4,13 +4,31 @@ Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM
 `n` cells of a front, `S` taps of the input-to-state map, `T` neighbours.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pixelrnn.kernels.geometry import Geometry, diagonals, rows
 
-__all__ = ["convolve", "front_lstm", "front_states", "lstm_cell", "pointwise"]
+__all__ = ["Weights", "convolve", "front_lstm", "front_states", "lstm_cell"]
+
+
+class Weights(NamedTuple):
+    """Of a recurrent layer, for gates in the order o, f, i, g."""
+
+    input_weight: Tensor
+    """(D, 4h, F, S) input-to-state; the last tap is at the position itself, the others to its left; S = 1 if fronts are
+    diagonals."""
+    input_bias: Tensor
+    """(D, 4h)."""
+    weight: Tensor
+    """(D, 4h, h, T) state-to-state: neighbours from left to right, T odd; or above and beside, on diagonals."""
+    hidden_init: Tensor
+    """(D, h), the state outside the image."""
+    cell_init: Tensor
+    """(D, h)."""
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,39 +50,24 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def front_lstm(
-    x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    out_weight: Tensor | None,
-    out_bias: Tensor | None,
-    diagonal: bool,
-    residual: bool,
+    x: Tensor, weights: Weights, projection: tuple[Tensor, Tensor] | None, diagonal: bool, residual: bool
 ) -> Tensor:
     """See `pixelrnn.kernels.front_lstm`."""
-    hidden, _ = front_states(x, input_weight, input_bias, weight, hidden_init, cell_init, diagonal)
+    hidden, _ = front_states(x, weights, diagonal)
     output, *others = hidden.unbind()
-    for right, init in zip(others, hidden_init[1:], strict=True):
+    for right, init in zip(others, weights.hidden_init[1:], strict=True):
         border = init[:, None, None].expand_as(right[:, :, :1])
         output = output + torch.cat([border, right[:, :, :-1]], dim=2)
-    if out_weight is None or out_bias is None:
+    if projection is None:
         return output
-    return pointwise(output, out_weight, out_bias, False, x if residual else None)
+    weight, bias = projection
+    return convolve(output, weight[:, :, None], bias, (1, 1), False, x if residual else None)
 
 
-def front_states(
-    x: Tensor,
-    input_weight: Tensor,
-    input_bias: Tensor,
-    weight: Tensor,
-    hidden_init: Tensor,
-    cell_init: Tensor,
-    diagonal: bool,
-) -> tuple[Tensor, Tensor]:
+def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.front_states`; this one has gradients."""
     height, width = x.shape[2:]
+    input_weight, input_bias, weight, hidden_init, cell_init = weights
     taps = input_weight.shape[3]
     geometry = diagonals(height, width, x.device) if diagonal else rows(height, width, weight.shape[3], x.device)
     padded = F.pad(x, (taps - 1, 0))
@@ -123,24 +126,23 @@ def _scan(
     )
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor, rectify: bool, base: Tensor | None) -> Tensor:
-    """See `pixelrnn.kernels.pointwise`."""
-    maps = x.relu() if rectify else x
-    output = F.linear(maps.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-    return output if base is None else base + output
-
-
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+) -> Tensor:
     """See `pixelrnn.kernels.convolve`."""
-    above, side = kernel[0] // 2, kernel[1] // 2
-    # Columns of the last row that are closed to all, unless it is the only row.
-    closed = side if above else 0
-    width = kernel[1] if above else side + 1
-    whole = F.pad(weight, (0, closed)).unflatten(2, (above + 1, width))
-    padded = F.pad(x.relu() if rectify else x, (side, width - 1 - side, above, 0))
-    maps = F.conv2d(
-        padded.contiguous(memory_format=torch.channels_last),
-        whole.contiguous(memory_format=torch.channels_last),
-        bias,
-    )
-    return maps.contiguous(memory_format=torch.channels_last)
+    maps = x.relu() if rectify else x
+    if kernel == (1, 1):
+        output = F.linear(maps.permute(0, 2, 3, 1), weight.squeeze(2), bias).permute(0, 3, 1, 2)
+    else:
+        above, side = kernel[0] // 2, kernel[1] // 2
+        # Columns of the last row that are closed to all, unless it is the only row.
+        closed = side if above else 0
+        width = kernel[1] if above else side + 1
+        whole = F.pad(weight, (0, closed)).unflatten(2, (above + 1, width))
+        padded = F.pad(maps, (side, width - 1 - side, above, 0))
+        output = F.conv2d(
+            padded.contiguous(memory_format=torch.channels_last),
+            whole.contiguous(memory_format=torch.channels_last),
+            bias,
+        ).contiguous(memory_format=torch.channels_last)
+    return output if base is None else base + output

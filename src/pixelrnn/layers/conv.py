@@ -81,17 +81,18 @@ class MaskedConv2d(Layer):
         """The weight that is used, (F', F, height, width)."""
         return self.weight * self.mask if self.masked else self.weight
 
+    def open_taps(self) -> Tensor:
+        """The weight that is used, of the taps of `offsets`: (F', F, T)."""
+        taps = self.masked_weight().flatten(2)
+        return taps if self.kernel == (1, 1) else taps[:, :, : len(self.offsets)]
+
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve whole maps: (B, F, H, W) → (B, F', H, W); a 1 × 1 kernel is a matrix product."""
+        """Convolve whole maps: (B, F, H, W) → (B, F', H, W)."""
         return self.joined(x)
 
     def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-        """See `Layer.joined`; for a 1 × 1 kernel that is one pass over the maps."""
-        if self.kernel == (1, 1):
-            return kernels.pointwise(x, self.masked_weight().flatten(1), self.bias, rectify=rectify, base=onto)
-        taps = self.masked_weight().flatten(2)[:, :, : len(self.offsets)]
-        maps = kernels.convolve(x, taps, self.bias, self.kernel, rectify=rectify)
-        return maps if onto is None else onto + maps
+        """See `Layer.joined`; that is one pass over the maps."""
+        return kernels.convolve(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""
@@ -109,5 +110,4 @@ class MaskedConv2d(Layer):
 
     def apply_taps(self, taps: Tensor) -> Tensor:
         """Do one matrix product over the taps of `offsets`: (B, F, T, N) → (B, F', N)."""
-        weight = self.masked_weight().flatten(2)[:, :, : len(self.offsets)]
-        return torch.einsum("oft,bftn->bon", weight, taps) + self.bias[:, None]
+        return torch.einsum("oft,bftn->bon", self.open_taps(), taps) + self.bias[:, None]

@@ -50,21 +50,21 @@ class DiagonalBiLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
-        return kernels.front_lstm(x, *self._weights(), diagonal=True)
+        return kernels.front_lstm(x, self._weights(), diagonal=True)
 
     def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
         """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
-        return kernels.front_lstm(x, *self._weights(), weight, bias, diagonal=True, residual=residual)
+        return kernels.front_lstm(x, self._weights(), (weight, bias), diagonal=True, residual=residual)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, not shifted, without gradients: (B, F, H, W) → two of (2, B, h, H, W)."""
-        return kernels.front_states(x, *self._weights(), diagonal=True)
+        return kernels.front_states(x, self._weights(), diagonal=True)
 
     def _weights(self) -> kernels.Weights:
         """Weights as kernels take them, of both directions."""
         input_weight = self.input_to_state.masked_weight().view(2, 4 * self.hidden, -1, 1)
         input_bias = self.input_to_state.bias.view(2, -1)
-        return input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init
+        return kernels.Weights(input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""
