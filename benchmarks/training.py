@@ -3,11 +3,12 @@
     python benchmarks/training.py                           # the MNIST recipes
     python benchmarks/training.py cifar10-row-lstm --rounds 3 --steps 1 --reference-steps 0
     python benchmarks/training.py mnist-diagonal-bilstm --rounds 9 --json speed.json
+    python benchmarks/training.py cifar10-row-lstm --precision bf16 --rounds 3 --steps 1 --reference-steps 0
 
 A round times, one after the other, a product of two 2048 × 2048 float32 matrices, some whole optimiser steps as
-training makes them, and some on the reference path. What is printed is the median over rounds, and of each ratio the
-median of the ratios of the rounds, as speeds of a shared machine drift. Every recipe runs in a process of its own, so
-that the peak of memory is its own.
+training makes them, and some on the reference path; with `--precision bf16`, also some steps of float32. What is
+printed is the median over rounds, and of each ratio the median of the ratios of the rounds, as speeds of a shared
+machine drift. Every recipe runs in a process of its own, so that the peak of memory is its own.
 
 Useful operations are those of products at positions inside the image: two for each weight of an open tap, three times
 (forward, gradient of the input, gradient of the weight). A tap counts whole if a mask leaves any of its weights.
@@ -83,6 +84,11 @@ def side_of(recipe: Recipe) -> int:
     return {"mnist-binary": 28, "imagenet64": 64}.get(recipe.data, 32)
 
 
+def in_float32(recipe: Recipe) -> Recipe:
+    """The same, in float32."""
+    return with_settings(recipe, {"precision": "float32"})
+
+
 def choose(name: str) -> None:
     """Take the named kernels from now on."""
     os.environ["PIXELRNN_KERNELS"] = name
@@ -101,11 +107,14 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
     first = time.perf_counter() - start
     seconds(step, 2)
     seconds(yardstick, 2)
-    rates, natives, references = [], [], []
+    rates, natives, references, exact = [], [], [], []
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    exact_step = stepper(in_float32(recipe))[1] if recipe.training.precision != "float32" else None
     for _ in range(rounds):
         rates.append(2 * 2048**3 / seconds(yardstick, 3))
         natives.append(seconds(step, steps))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        if exact_step is not None:
+            exact.append(seconds(exact_step, steps))
     if reference_steps:
         choose("reference")
         seconds(step, 1)
@@ -117,6 +126,7 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
     return {
         "recipe": recipe.name,
         "kernels": native,
+        "precision": recipe.training.precision,
         "batch": recipe.training.batch,
         "side": side_of(recipe),
         "first_step_seconds": first,
@@ -127,6 +137,7 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
         "matmul_gflops_per_second": median(rates) / 1e9,
         "share_of_matmul": median(work / each / rate for each, rate in zip(natives, rates, strict=True)),
         "times_the_reference": median(slow / fast for slow, fast in references) if references else None,
+        "times_float32": median(slow / fast for slow, fast in zip(exact, natives, strict=True)) if exact else None,
         "peak_memory_mib": peak,
     }
 
@@ -147,6 +158,7 @@ def main() -> None:
     parser.add_argument(
         "--reference-steps", type=int, default=1, help="steps a round on the reference path; 0 for none"
     )
+    parser.add_argument("--precision", default="float32", help="float32 (default) or bf16")
     parser.add_argument("--batch", type=int, help="another batch than the recipe's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one recipe, here; figures as JSON
@@ -156,7 +168,7 @@ def main() -> None:
         if name not in known:
             parser.error(f"there is no recipe {name!r}: choose from {', '.join(known)}")
     if options.one:
-        recipe = known[options.recipes[0]]
+        recipe = with_settings(known[options.recipes[0]], {"precision": options.precision})
         if options.batch:
             recipe = with_settings(recipe, {"batch": str(options.batch)})
         print(json.dumps(measure(recipe, options.rounds, options.steps, options.reference_steps)))
@@ -165,23 +177,25 @@ def main() -> None:
     threads = torch.get_num_threads()
     print(f"{processor()}, {threads} threads, PyTorch {torch.__version__}; medians of {options.rounds} rounds")
     print(f"{'recipe':<26}{'batch':>6}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'matmul':>8}{'share':>7}", end="")
-    print(f"{'× reference':>13}{'MiB':>7}{'first step s':>14}")
+    print(f"{'× reference':>13}{'× float32':>11}{'MiB':>7}{'first step s':>14}")
     found = []
     for name in options.recipes:
         passed = [
-            f"--{key}={getattr(options, key.replace('-', '_'))}" for key in ("rounds", "steps", "reference-steps")
+            f"--{key}={getattr(options, key.replace('-', '_'))}"
+            for key in ("rounds", "steps", "reference-steps", "precision")
         ]
         passed += [f"--batch={options.batch}"] if options.batch else []
         command = [sys.executable, __file__, name, "--one", *passed]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         figures = json.loads(done.stdout)
         found.append(figures)
-        ratio = figures["times_the_reference"]
+        ratios = [figures[key] for key in ("times_the_reference", "times_float32")]
+        reference, exact = ("-" if ratio is None else format(ratio, ".1f") for ratio in ratios)
         print(
             f"{name:<26}{figures['batch']:>6}{figures['step_seconds'] * 1e3:>10.1f}"
             f"{figures['images_per_second']:>10.1f}{figures['useful_gflops_per_second']:>9.1f}"
             f"{figures['matmul_gflops_per_second']:>8.0f}{figures['share_of_matmul']:>7.2f}"
-            f"{'-' if ratio is None else format(ratio, '.1f'):>13}{figures['peak_memory_mib']:>7.0f}"
+            f"{reference:>13}{exact:>11}{figures['peak_memory_mib']:>7.0f}"
             f"{figures['first_step_seconds']:>14.2f}",
             flush=True,
         )

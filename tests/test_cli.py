@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 import pixelrnn
-from pixelrnn import commands, console, figures, sampling, store
+from pixelrnn import commands, console, figures, kernels, sampling, store
 
 TRAIN = importlib.import_module("pixelrnn.commands.train")  # `commands.train` is the function in it.
 COMMANDS = ["train", "evaluate", "sample", "complete", "score", "info", "recipes", "prepare", "figure"]
@@ -884,6 +884,21 @@ def test_levels_among_the_settings_quantise_the_data(run, tmp_path):
     assert ran.status == 0, ran
     assert pixelrnn.load("m").config.levels == 4
     assert run("evaluate", "m").status == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [("bf16", "precision=bf16: this processor has no unit"), ("half", "precision='half': must be 'float32' or 'bf16'")],
+)
+def test_precision_is_refused_before_a_run_is_discarded(run, data, tmp_path, monkeypatch, precision, said):
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
+    assert run("train", "demo", "--data", data, "--steps", 2, "--out", "m", *TINY).status == 0
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    options = ["--data", data, "--steps", 2, "--out", "m", "--overwrite", *TINY]
+    ran = run("train", "demo", *options, "--precision", precision)
+    assert ran.status == 2
+    assert said in ran.err
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
 
 
 def test_a_run_is_resumed_with_the_same_threads(run, data, tmp_path):

@@ -136,6 +136,7 @@ def test_settings_that_fit_only_together_may_come_in_any_order(order):
         ({"network": "gan"}, "network='gan': must be one of 'pixelcnn'"),
         ({"optimiser": "sgd"}, "optimiser='sgd': must be"),
         ({"augment": "noise"}, "augment='noise': must be one of 'none'"),
+        ({"precision": "half"}, "precision='half': must be 'float32' or 'bf16'"),
         ({"layers": "0"}, "layers=0: must be at least 1"),
         ({"kernel": "2"}, "kernel=2: must be odd"),
         ({"learning_rate": "nan"}, "learning_rate=nan: must be from"),
@@ -228,7 +229,7 @@ def test_a_training_config_refuses_other_types(field, value):
 
 def test_every_field_of_a_training_config_is_checked():
     names = {field.name for field in dataclasses.fields(TrainingConfig)}
-    assert names == {*OUT_OF_RANGE, "optimiser", "augment"}
+    assert names == {*OUT_OF_RANGE, "optimiser", "augment", "precision"}
 
 
 def test_whole_numbers_are_numbers():

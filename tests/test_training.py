@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 import pixelrnn
-from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, store, training
+from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, kernels, store, training
 from pixelrnn.checkpoint import CheckpointError
 from pixelrnn.likelihood import Evaluation, evenly_spaced
 from pixelrnn.training import Interrupted, TrainingError, batch_indices, learning_rate, train
@@ -720,6 +720,27 @@ def test_images_that_do_not_fit_are_refused_before_training(go, images, tmp_path
     with pytest.raises(ValueError, match=f"{split} has shape"):
         go(**{split: change(images)})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not kernels.multiplies_bfloat16(), reason="the processor has no AMX")
+@pytest.mark.parametrize("network", NETWORKS)
+def test_bf16_learns_as_float32_does(go, network, tmp_path):
+    model = ModelConfig(network=network, layers=1, hidden=64, head=64)
+    losses = {}
+    for precision in ("float32", "bf16"):
+        config = dataclasses.replace(SHORT, steps=12, precision=precision)
+        trained = go(config, model, precision)
+        assert all(parameter.dtype == torch.float32 for parameter in trained.parameters())
+        lines = map(json.loads, (tmp_path / precision / "metrics.jsonl").read_text().splitlines())
+        losses[precision] = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert losses["bf16"] != losses["float32"]
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
+
+
+def test_bf16_needs_a_processor_that_has_it(go, monkeypatch):
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
+    with pytest.raises(ValueError, match="precision=bf16: this processor has no unit for it"):
+        go(dataclasses.replace(SHORT, precision="bf16"))
 
 
 def test_augmentation_is_resumed_exactly(go, cut_at, tmp_path, monkeypatch):

@@ -7,7 +7,9 @@
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
-constexpr Index FLUSH = 128;  // rows of gate gradients that are gathered for a product of weight gradients
+// Rows of gate gradients that are gathered for a product of weight gradients, which reads and writes all of these; of
+// bfloat16, where the product itself costs less.
+constexpr Index FLUSH = 128, FLUSH_HALVES = 512;
 
 // A vector of the backward product's result: V features of a tap of x, or of a neighbour's h.
 struct Target {
@@ -20,6 +22,7 @@ struct BackwardWeights {
     std::vector<Target> targets;
     Index size;
     Buffer weight;  // [direction][group of targets][block][gate][lane][target of the group][lane]
+    Halves halves;  // the groups, all of 4 then, as right matrices of bfloat16
 
     BackwardWeights(const Problem& p, const Plan& plan) {
         for (Index tap = 0; tap < p.taps; ++tap)
@@ -53,6 +56,7 @@ struct BackwardWeights {
                 }
             }
         }
+        if (p.halves) halves = as_panels(weight.get(), p.directions * count / 4, depth);
     }
 };
 
@@ -89,6 +93,77 @@ void add_weight_gradients(const Problem& p, const Plan& plan, const std::vector<
         }
     }
 }
+
+// The same of bfloat16.
+struct HalfProduct {
+    std::vector<amx::Half> gates, left, right;
+    std::vector<amx::Term> terms;
+
+    static amx::Half* room(std::vector<amx::Half>& buffer, Index size) {
+        if (static_cast<Index>(buffer.size()) < size) buffer.resize(static_cast<std::size_t>(size));
+        return buffer.data();
+    }
+
+    void add_weight_gradients(const Problem& p, const Plan& plan, const std::vector<Pending>& pending, Index images, float* sums) {
+        // Rows are the depth now; that of a front is padded, and so is what lies in the rows that a tap moves it by.
+        auto depth = [](const Pending& front) { return round_up(front.rows, amx::DEPTH); };
+        auto columns = [&](const Pending& front, Index taps) { return round_up(depth(front) + (taps - 1) * images, amx::DEPTH); };
+        Index total = 0, size = 0;
+        for (const Pending& front : pending) {
+            total += depth(front);
+            size += columns(front, p.taps) * p.features + columns(front, p.neighbours) * p.hidden;
+        }
+        amx::Half* panels = room(right, total * plan.blocks * WIDE);
+        for (Index block = 0; block < plan.blocks; ++block) {
+            amx::Half* panel = panels + block * total * WIDE;
+            for (const Pending& front : pending) {
+                amx::interleave(panel, front.gates + block * front.rows * WIDE, front.rows, depth(front));
+                panel += depth(front) * WIDE;
+            }
+        }
+        amx::Half* maps = room(left, size);
+        Index at = 0;
+        for (int kind = 0; kind < 2; ++kind) {
+            const bool is_input = kind == 0;
+            const Index taps = is_input ? p.taps : p.neighbours, features = is_input ? p.features : p.hidden;
+            const amx::Half* first = maps;
+            for (const Pending& front : pending) {
+                amx::transpose(maps, is_input ? front.input : front.seen, is_input ? plan.input_line : plan.line,
+                               front.rows + (taps - 1) * images, features, columns(front, taps));
+                maps += columns(front, taps) * features;
+            }
+            for (Index tap = 0; tap < taps; ++tap, at += features) {
+                const amx::Half* map = first + tap * images;
+                terms.clear();
+                for (const Pending& front : pending) {
+                    terms.push_back({map, columns(front, taps), depth(front)});
+                    map += columns(front, taps) * features;
+                }
+                for (Index block = 0; block < plan.blocks; ++block)
+                    amx::multiply(sums + (block * plan.depth + at) * WIDE, WIDE, features, terms.data(),
+                                  static_cast<Index>(terms.size()), panels + block * total * WIDE, true);
+            }
+        }
+    }
+
+    void hand_back(const Plan& plan, const std::vector<Target>& targets, const amx::Half* weights, const float* d_gates,
+                   Index rows, Index images, float* d_input, float* d_seen) {
+        const Index padded = round_up(rows, amx::ROWS), depth = plan.blocks * WIDE;
+        amx::Half* to = room(gates, padded * depth);
+        terms.clear();
+        for (Index block = 0; block < plan.blocks; ++block, to += padded * WIDE) {
+            amx::round(to, d_gates + block * rows * WIDE, rows * WIDE);
+            std::fill(to + rows * WIDE, to + padded * WIDE, amx::Half{0});  // what these rows give goes to other cells
+            terms.push_back({to, WIDE, WIDE});
+        }
+        for (std::size_t n = 0; n < targets.size(); n += 4, weights += depth * WIDE) {
+            const Target& target = targets[n];
+            const Index line = target.input ? plan.input_line : plan.line;
+            float* sums = (target.input ? d_input : d_seen) + target.tap * images * line + target.vector * V;
+            amx::multiply(sums, line, padded, terms.data(), plan.blocks, weights, true);
+        }
+    }
+};
 
 // Hand the gradients of a front's gates back to x and to the states that it saw.
 template <Index N>
@@ -162,10 +237,11 @@ struct Workspace {
     Buffer input, d_gates, d_input, d_hidden[2], d_cell[2];
     std::vector<const float*> d_output;
     std::vector<Pending> pending;
+    HalfProduct halves;
 
     Workspace(const Problem& p, const Plan& plan, Index images) : rows(plan.widest * images), d_output(rows) {
         // By cells, not rows, as the last part of a task may have fewer images.
-        flush = (FLUSH + images - 1) / images;
+        flush = ((p.halves ? FLUSH_HALVES : FLUSH) + images - 1) / images;
         Index waiting = 0, inputs = 0, most = 0;
         for (std::size_t n = plan.fronts.size(); n-- > 0;) {
             waiting += plan.fronts[n].cells;
@@ -175,9 +251,10 @@ struct Workspace {
         }
         input = allocate(most * plan.input_line);
         d_gates = allocate(most * plan.blocks * WIDE);
-        d_input = allocate(rows * plan.input_line);
+        const Index spare = p.halves ? rows + amx::ROWS : rows;
+        d_input = allocate(spare * plan.input_line);
         for (int n = 0; n < 2; ++n) {
-            d_hidden[n] = allocate(rows * plan.line);
+            d_hidden[n] = allocate(spare * plan.line);
             d_cell[n] = allocate(rows * plan.padded);
         }
     }
@@ -217,7 +294,10 @@ void scan_back(const Problem& p, const Plan& plan, const BackwardWeights& weight
         const Index input_rows = (front.cells + p.taps - 1) * images;
         std::fill(work.d_input.get(), work.d_input.get() + input_rows * plan.input_line, 0.0f);
         const Index count = static_cast<Index>(weights.targets.size());
-        for (Index first = 0; first < count; first += 4) {
+        if (p.halves)
+            work.halves.hand_back(plan, weights.targets, weights.halves.get() + d * weights.size, d_gates, rows, images,
+                                  work.d_input.get(), d_seen);
+        for (Index first = 0; first < (p.halves ? 0 : count); first += 4) {
             const Target* targets = weights.targets.data() + first;
             const float* right = weights.weight.get() + d * weights.size + first * V * plan.blocks * WIDE;
             auto* product = count - first >= 4   ? hand_back<4>
@@ -242,7 +322,11 @@ void scan_back(const Problem& p, const Plan& plan, const BackwardWeights& weight
         input += input_rows * plan.input_line;
         d_gates += rows * plan.blocks * WIDE;
         if (work.pending_cells >= work.flush || n == 0) {
-            add_weight_gradients(p, plan, work.pending, images, sums);
+            if (p.halves) {
+                work.halves.add_weight_gradients(p, plan, work.pending, images, sums);
+            } else {
+                add_weight_gradients(p, plan, work.pending, images, sums);
+            }
             work.pending.clear();
             work.pending_cells = 0;
             input = work.input.get();

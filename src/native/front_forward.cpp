@@ -40,6 +40,7 @@ std::vector<std::vector<Piece>> split_depth(const Problem& p) {
 struct ForwardWeights {
     Index size, bias_size;
     Buffer weight, bias;
+    Halves halves;  // the weights as right matrices of bfloat16
 
     ForwardWeights(const Problem& p, const Plan& plan)
         : size(plan.blocks * plan.depth * WIDE), bias_size(plan.blocks * WIDE),
@@ -57,6 +58,7 @@ struct ForwardWeights {
                     }
             }
         }
+        if (p.halves) halves = as_panels(weight.get(), p.directions * plan.blocks, plan.depth);
     }
 
     static float* pack(float* to, const float* from, Index features, Index taps, Index hidden, Index block) {
@@ -78,10 +80,38 @@ void fill_rows(float* rows, Index count, Index line, const float* values, Index 
     }
 }
 
+// The buffers of a task.
+struct Scratch {
+    Buffer input, partial, ring;
+    Halves input_halves, seen_halves;
+    std::vector<amx::Term> terms;
+
+    Scratch(const Problem& p, const Plan& plan, Index images, bool keeps) {
+        const Index rows = plan.widest * images, spare = rows + amx::ROWS;
+        input = allocate(rows * plan.input_line);
+        partial = allocate(spare * WIDE);
+        ring = allocate(keeps ? 0 : 2 * rows * (plan.line + plan.padded));
+        if (!p.halves) return;
+        input_halves = allocate_halves(spare * plan.input_line);
+        seen_halves = allocate_halves(spare * plan.line);
+    }
+    // The left matrix of a front; what lies in the rows after it does not matter.
+    void round(const Problem& p, const Plan& plan, Index images, Index rows, const float* seen) {
+        amx::round(input_halves.get(), input.get(), (rows + (p.taps - 1) * images) * plan.input_line);
+        amx::round(seen_halves.get(), seen, (rows + (p.neighbours - 1) * images) * plan.line);
+        terms.clear();
+        for (Index tap = 0; tap < p.taps; ++tap)
+            terms.push_back({input_halves.get() + tap * images * plan.input_line, plan.input_line, p.features});
+        for (Index tap = 0; tap < p.neighbours; ++tap)
+            terms.push_back({seen_halves.get() + tap * images * plan.line, plan.line, p.hidden});
+    }
+};
+
 // One direction of one part.
 void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piece>>& groups, const float* weights,
-          const float* bias, Index d, Index image, Index images, const Map<float>& hidden_map, float* saved,
-          float* input, float* partial, float* ring) {
+          const float* bias, const Halves& panels, Index d, Index image, Index images, const Map<float>& hidden_map,
+          float* saved, Scratch& scratch) {
+    float *input = scratch.input.get(), *partial = scratch.partial.get(), *ring = scratch.ring.get();
     float* gates = saved;
     float* hidden_arena = saved == nullptr ? nullptr : saved + images * plan.saved_gates();
     float* cell_arena = saved == nullptr ? nullptr : hidden_arena + images * plan.saved_hidden();
@@ -112,7 +142,35 @@ void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piec
         float* cell = cell_at(plan.seen_next(n), n + 1) + own_slot * images * plan.padded;
         gather(p, plan, front, d, image, images, input);
 
-        for (Index block = 0; block < plan.blocks; ++block) {
+        // Complete a row of a block.
+        auto finish = [&](Index block, Index m, Vec o, Vec f, Vec i, Vec g) __attribute__((always_inline)) {
+            o = sigmoid(o), f = sigmoid(f), i = sigmoid(i), g = tanh(g);
+            const Vec before = load(seen_cell + (m + plan.predecessor * images) * plan.padded + block * V);
+            const Vec c = f * before + i * g;
+            store(cell + m * plan.padded + block * V, c);
+            store(hidden + m * plan.line + block * V, o * tanh(c));
+            if (gates != nullptr) {
+                float* to = gates + (block * rows + m) * WIDE;
+                store_away(to, o);
+                store_away(to + V, f);
+                store_away(to + 2 * V, i);
+                store_away(to + 3 * V, g);
+            }
+        };
+        if (p.halves) {
+            scratch.round(p, plan, images, rows, seen);
+            for (Index block = 0; block < plan.blocks; ++block) {
+                amx::multiply(partial, WIDE, round_up(rows, amx::ROWS), scratch.terms.data(), p.taps + p.neighbours,
+                              panels.get() + (d * plan.blocks + block) * plan.depth * WIDE, false);
+                const float* from = bias + block * WIDE;
+                const Vec o = load(from), f = load(from + V), i = load(from + 2 * V), g = load(from + 3 * V);
+                for (Index m = 0; m < rows; ++m) {
+                    const float* sums = partial + m * WIDE;
+                    finish(block, m, o + load(sums), f + load(sums + V), i + load(sums + 2 * V), g + load(sums + 3 * V));
+                }
+            }
+        }
+        for (Index block = 0; block < (p.halves ? 0 : plan.blocks); ++block) {
             const float* right = weights + block * plan.depth * WIDE;
             for (std::size_t group = 0; group < groups.size(); ++group) {
                 const bool opens = group == 0, closes = group + 1 == groups.size();
@@ -139,21 +197,7 @@ void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piec
                         return;
                     }
 #pragma GCC unroll 8
-                    for (Index r = 0; r < M; ++r) {
-                        const Vec o = sigmoid(acc[r][0]), f = sigmoid(acc[r][1]), i = sigmoid(acc[r][2]);
-                        const Vec g = tanh(acc[r][3]);
-                        const Vec before = load(seen_cell + (m + r + plan.predecessor * images) * plan.padded + block * V);
-                        const Vec c = f * before + i * g;
-                        store(cell + (m + r) * plan.padded + block * V, c);
-                        store(hidden + (m + r) * plan.line + block * V, o * tanh(c));
-                        if (gates != nullptr) {
-                            float* to = gates + (block * rows + m + r) * WIDE;
-                            store_away(to, o);
-                            store_away(to + V, f);
-                            store_away(to + 2 * V, i);
-                            store_away(to + 3 * V, g);
-                        }
-                    }
+                    for (Index r = 0; r < M; ++r) finish(block, m + r, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
                 });
             }
         }
@@ -173,9 +217,7 @@ void forward(const Problem& p, float* output, float* saved, int threads) {
         p.hidden, p.outputs, [&](Index k, Index n) { return p.out_weight[n * p.hidden + k]; }, p.out_bias);
     const Tasks tasks(p, threads);
     run_tasks(tasks.count, threads, [&](Index task) {
-        const Index rows = plan.widest * tasks.images;
-        const Buffer input = allocate(rows * plan.input_line), partial = allocate(rows * WIDE);
-        const Buffer ring = allocate(saved == nullptr ? 2 * rows * (plan.line + plan.padded) : 0);
+        Scratch scratch(p, plan, tasks.images, saved != nullptr);
         const bool own_map = p.outputs > 0 && saved == nullptr;
         const Buffer map = allocate(own_map ? tasks.images * plan.cells * p.hidden : 0);
         for (Index part = tasks.first(task); part < tasks.first(task + 1); ++part) {
@@ -193,8 +235,8 @@ void forward(const Problem& p, float* output, float* saved, int threads) {
                         for (Index col = 0; col < p.width; ++col)
                             add_row(hidden_map.at(b, 0, col), p.hidden_init + p.hidden, p.hidden);
                 scan(p, plan, groups, weights.weight.get() + d * weights.size, weights.bias.get() + d * weights.bias_size,
-                     d, image, images, hidden_map, kept == nullptr ? nullptr : kept + d * images * plan.saved(),
-                     input.get(), partial.get(), ring.get());
+                     weights.halves, d, image, images, hidden_map,
+                     kept == nullptr ? nullptr : kept + d * images * plan.saved(), scratch);
             }
             if (p.outputs > 0)
                 for (Index row = 0; row < positions; row += CHUNK)

@@ -29,6 +29,7 @@ struct Problem {
     Index outputs;     // of the projection; 0 if there is none
     bool diagonal;     // fronts are diagonals (T = 2, S = 1), not rows
     bool residual;
+    bool halves;                // multiply bfloat16, as amx.hpp does; F and h are multiples of 64
 
     const float* x;             // (B, H, W, F)
     const float* input_weight;  // (D, 4h, F, S), gates in the order o, f, i, g

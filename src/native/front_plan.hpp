@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "amx.hpp"
 #include "product.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
@@ -18,7 +19,7 @@ void front_backward(const Problem&, const Gradients&, int threads);
 namespace {
 
 constexpr Index GATES = 4;
-constexpr Index PART = 4;        // images a task scans together
+constexpr Index PART = 4;  // images a task scans together
 
 struct Front {
     Index row, col, cells;      // its first cell, in the direction's own columns
@@ -99,6 +100,17 @@ struct Plan {
         return round_up(p.directions * saved() + (p.outputs > 0 ? cells * p.hidden : 0), 16);
     }
 };
+
+using Halves = std::unique_ptr<amx::Half[]>;
+inline Halves allocate_halves(Index size) { return Halves(new amx::Half[static_cast<std::size_t>(size)]); }
+
+// Packed weights of WIDE columns, `depth` (an even number of) rows a panel, as right matrices of bfloat16.
+inline Halves as_panels(const float* weights, Index panels, Index depth) {
+    Halves halves = allocate_halves(panels * depth * WIDE);
+    for (Index n = 0; n < panels; ++n)
+        amx::interleave(halves.get() + n * depth * WIDE, weights + n * depth * WIDE, depth, depth);
+    return halves;
+}
 
 // Tasks: parts of at most PART images in `count` groups; group n has parts first(n) ... first(n + 1) - 1.
 struct Tasks {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "amx.hpp"
 #include "convolution.hpp"
 #include "front_lstm.hpp"
 
@@ -57,33 +58,36 @@ using Sizes = std::array<Index, 9>;
 // Input weight and bias, weight, initial h and c, output weight and bias.
 using Weights = std::array<Address, 7>;
 
-Problem problem_of(const Sizes& s, bool diagonal, bool residual, Address x, const Weights& w) {
-    return {s[0],     s[1],     s[2],     s[3],     s[4],     s[5],     s[6],     s[7],     s[8],    diagonal,
-            residual, at(x), at(w[0]), at(w[1]), at(w[2]), at(w[3]), at(w[4]), at(w[5]), at(w[6])};
+// Diagonal, residual, halves.
+using Options = std::array<bool, 3>;
+
+Problem problem_of(const Sizes& s, const Options& o, Address x, const Weights& w) {
+    return {s[0], s[1],  s[2],     s[3],     s[4],     s[5],     s[6],     s[7],     s[8],    o[0],
+            o[1], o[2], at(x), at(w[0]), at(w[1]), at(w[2]), at(w[3]), at(w[4]), at(w[5]), at(w[6])};
 }
 
-void front_lstm(const Build& build, Sizes sizes, bool diagonal, bool residual, Address x, Weights weights, Address output,
+void front_lstm(const Build& build, Sizes sizes, Options options, Address x, Weights weights, Address output,
                 Address saved, int threads) {
-    const Problem p = problem_of(sizes, diagonal, residual, x, weights);
+    const Problem p = problem_of(sizes, options, x, weights);
     nb::gil_scoped_release release;
     build.recurrent.forward(p, at(output), at(saved), threads);
 }
 
-void front_lstm_backward(const Build& build, Sizes sizes, bool diagonal, bool residual, Address x, Weights weights,
+void front_lstm_backward(const Build& build, Sizes sizes, Options options, Address x, Weights weights,
                          Address d_output, Address saved, Address d_x, Weights d, int threads) {
-    const Problem p = problem_of(sizes, diagonal, residual, x, weights);
+    const Problem p = problem_of(sizes, options, x, weights);
     const Gradients gradients{at(d_output), at(saved), at(d_x),  at(d[0]), at(d[1]),
                               at(d[2]),     at(d[3]),  at(d[4]), at(d[5]), at(d[6])};
     nb::gil_scoped_release release;
     build.recurrent.backward(p, gradients, threads);
 }
 
-void states(const Build& build, Sizes sizes, bool diagonal, Address saved, Address hidden, Address cell) {
-    build.recurrent.states(problem_of(sizes, diagonal, false, 0, {}), at(saved), at(hidden), at(cell));
+void states(const Build& build, Sizes sizes, Options options, Address saved, Address hidden, Address cell) {
+    build.recurrent.states(problem_of(sizes, options, 0, {}), at(saved), at(hidden), at(cell));
 }
 
-Index saved_size(const Build& build, Sizes sizes, bool diagonal) {
-    return build.recurrent.saved_size(problem_of(sizes, diagonal, false, 0, {}));
+Index saved_size(const Build& build, Sizes sizes, Options options) {
+    return build.recurrent.saved_size(problem_of(sizes, options, 0, {}));
 }
 
 // Batch, height, width, features, outputs, kernel rows above the centre, kernel columns on either side of it.
@@ -113,6 +117,7 @@ NB_MODULE(_native, module) {
     nb::set_leak_warnings(false);  // the operators registered with PyTorch live until the process ends
     nb::class_<Build>(module, "Build")
         .def_ro("name", &Build::name)
+        .def_prop_ro("halves", [](const Build& build) { return std::string(build.name) == "avx512" && amx::available(); })
         .def("front_lstm", &front_lstm)
         .def("front_lstm_backward", &front_lstm_backward)
         .def("states", &states)

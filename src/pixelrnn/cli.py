@@ -52,6 +52,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights and the order of the data.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bf16: multiply bfloat16 in training; needs AMX, or a GPU. Default: float32.")
+    ] = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all cores.")] = None,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Evaluate the test split at the end.")] = True,
@@ -60,7 +63,7 @@ def train(
 ) -> None:
     """Train a network; keep the best model, checkpoints, metrics and a curve in a folder."""
     changes = _settings(settings)
-    for name, value in (("steps", steps), ("minutes", minutes), ("seed", seed)):
+    for name, value in (("steps", steps), ("minutes", minutes), ("seed", seed), ("precision", precision)):
         if value is not None:
             changes[name] = str(value)
     if "steps" in changes and "minutes" in changes:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
 
+from pixelrnn import kernels
 from pixelrnn.checkpoint import (
     CheckpointError,
     Progress,
@@ -40,6 +41,7 @@ __all__ = [
     "Interrupted",
     "TrainingError",
     "batch_indices",
+    "check_precision",
     "learning_rate",
     "make_optimiser",
     "optimise",
@@ -136,7 +138,7 @@ def train(
         The model with the lowest validation loss, as saved in `folder`.
 
     Raises:
-        ValueError: no images, or images that do not fit the network.
+        ValueError: no images, or images that do not fit the network; a precision that the device has not.
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
         TrainingError: the loss or its gradient is not finite; the last checkpoint is kept.
         CheckpointError: there is nothing to resume from, or it belongs to another run.
@@ -148,6 +150,7 @@ def train(
                 f"{split} has shape {symbols.shape} and symbols up to {symbols.max(initial=0)}: must be at least one "
                 f"image of {model_config.colours} colours and {model_config.levels} levels"
             )
+    check_precision(config, device)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CHECKPOINT, METRICS, "model.safetensors", "config.json", "run.json"):
         for left_by_a_kill in folder.glob(f".{name}.*.tmp"):
@@ -261,6 +264,16 @@ def train(
     return PixelRNN.load(folder)
 
 
+def check_precision(config: TrainingConfig, device: torch.device | str) -> None:
+    """Refuse bfloat16 where it would be slower than float32.
+
+    Raises:
+        ValueError: the device is a processor without AMX.
+    """
+    if config.precision == "bf16" and not kernels.multiplies_bfloat16(device):
+        raise ValueError("precision=bf16: this processor has no unit for it (AMX); must be float32 here")
+
+
 def optimise(
     model: PixelRNN, average: PixelRNN, optimiser: Optimizer, batch: torch.Tensor, config: TrainingConfig, step: int
 ) -> float:
@@ -281,7 +294,8 @@ def optimise(
         FloatingPointError: loss or gradient are not finite; nothing was changed.
     """
     optimiser.zero_grad(set_to_none=True)
-    loss = -model.log_prob(batch).mean()
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        loss = -model.log_prob(batch).mean()
     loss.backward()
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip, foreach=True))
 

@@ -32,6 +32,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         "size": [height, width],
         "flops_per_image": inspection.flops(model, height, width),
         "kernels": kernels.chosen(),
+        "bf16": kernels.multiplies_bfloat16(),
         "context": {"row": row, "col": col, "seen": seen, "earlier": row * width + col},
         "provenance": model.provenance,
     }
@@ -48,7 +49,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image\n"
         f"context:     {seen} of the {row * width + col} pixels before ({row}, {col})"
     )
-    console.say(f"kernels:     {kernels.chosen()}")
+    console.say(f"kernels:     {kernels.chosen()}{', bf16 by AMX' if kernels.multiplies_bfloat16() else ''}")
     for key in ("recipe", "data"):
         if key in model.provenance:
             console.say(f"{key + ':':<12} {model.provenance[key]}")

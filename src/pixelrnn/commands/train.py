@@ -24,7 +24,7 @@ from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.networks import PixelRNN
 from pixelrnn.recipes import Recipe, TrainingConfig, recipes, with_settings
 from pixelrnn.store import atomic_path, finite
-from pixelrnn.training import Interrupted, unit_of
+from pixelrnn.training import Interrupted, check_precision, unit_of
 from pixelrnn.training import train as run_training
 
 __all__ = ["train"]
@@ -41,7 +41,7 @@ RUN_FILES = (
 )
 """What a run leaves in its folder; nothing else there is ever discarded."""
 
-CHANGEABLE = ("steps", "minutes", "learning_rate", "clip")
+CHANGEABLE = ("steps", "minutes", "learning_rate", "clip", "precision")
 """What a resumed run may change."""
 
 
@@ -98,6 +98,7 @@ def train(
     provenance = _provenance(recipe, data, dataset)
     if not resume:
         recipe = _fitted(recipe, data, dataset, changes)
+    check_precision(recipe.training, target)
     images, validation = dataset.split("train"), dataset.split("validation")
     model, log = PixelRNN(recipe.model), _tensorboard(folder) if tensorboard else None
 
@@ -229,7 +230,7 @@ def _announce(recipe: Recipe, model: PixelRNN, dataset: Dataset, device: torch.d
         f"{recipe.name}: {recipe.model.network}, {recipe.model.layers} layers, hidden {recipe.model.hidden}, "
         f"{inspection.parameter_count(model):,} parameters\n{len(dataset.train):,} images of "
         f"{dataset.colours} × {dataset.height} × {dataset.width}, {dataset.levels} levels, from {recipe.data}\n"
-        f"{length} on {device}, {torch.get_num_threads()} threads → {folder}"
+        f"{length} on {device}, {torch.get_num_threads()} threads, {recipe.training.precision} → {folder}"
     )
 
 

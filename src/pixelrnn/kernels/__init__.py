@@ -4,6 +4,9 @@ On float32 maps in the memory of the processor that is the native kernel, in the
 anywhere else, and if the environment variable PIXELRNN_KERNELS is `reference`, it is plain PyTorch. The variable can
 also name a build of the native kernel.
 
+Under `torch.autocast` to bfloat16, large products are of bfloat16, with sums and states in float32: on a processor that
+has AMX (see `multiplies_bfloat16`), in the reference, and on other devices.
+
 Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM, `H` rows, `W` columns, `S` taps of the
 input-to-state map, `T` neighbours.
 """
@@ -13,13 +16,24 @@ from torch import Tensor
 
 from pixelrnn.kernels import native, reference
 from pixelrnn.kernels.choice import chosen as chosen
+from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
 from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
-__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell"]
+__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell", "multiplies_bfloat16"]
 
 LARGE = 2**17
 """Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
+
+SMALL = 2**12
+"""Weights of a product that is not worth rounding to bfloat16."""
+
+
+def _rounds(x: Tensor) -> bool:
+    """Whether products are to be of bfloat16."""
+    kind = x.device.type
+    wanted = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    return wanted and multiplies_bfloat16(x.device)
 
 
 def front_lstm(
@@ -52,10 +66,15 @@ def front_lstm(
         RuntimeError: second derivatives of the native kernel.
     """
     x = x.to(weights.weight.dtype)
-    arguments = (x, weights, projection, diagonal, residual)
     if chosen(x.dtype, x.device) == "reference":
-        return reference.front_lstm(*arguments)
-    return native.front_lstm(*arguments)
+        return reference.front_lstm(x, weights, projection, diagonal, residual)
+    if not (_rounds(x) and native.takes_halves(x, weights)):
+        return native.front_lstm(x, weights, projection, diagonal, residual)
+    output = native.front_lstm(x, weights, None, diagonal, False, halves=True)
+    if projection is None:
+        return output
+    weight, bias = projection
+    return convolve(output, weight[:, :, None], bias, (1, 1), base=x if residual else None)
 
 
 def front_states(x: Tensor, weights: Weights, *, diagonal: bool) -> tuple[Tensor, Tensor]:
@@ -100,6 +119,9 @@ def convolve(
     Raises:
         RuntimeError: second derivatives of the native kernel.
     """
+    if _rounds(x) and weight.numel() >= SMALL:
+        return reference.convolve(x, weight, bias, kernel, rectify, base)
+    x = x.to(weight.dtype)
     if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
         return reference.convolve(x, weight, bias, kernel, rectify, base)
-    return native.convolve(x, weight, bias, kernel, rectify, base)
+    return native.convolve(x, weight, bias, kernel, rectify, None if base is None else base.to(weight.dtype))

@@ -6,7 +6,7 @@ import torch  # before the extension, so that the two share one OpenMP runtime
 
 from pixelrnn.kernels import _native
 
-__all__ = ["BUILDS", "build", "chosen", "forget", "wanted"]
+__all__ = ["BUILDS", "build", "chosen", "forget", "multiplies_bfloat16", "wanted"]
 
 BUILDS = {build.name: build for build in _native.builds()}
 """The builds of the native kernels that this processor can run, by instruction set, best first."""
@@ -50,3 +50,9 @@ def chosen(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu
 def build() -> _native.Build:
     """The build of the native kernels in use, as long as they are."""
     return BUILDS[wanted()]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether products of bfloat16 are faster there: on processors with AMX, and elsewhere."""
+    return torch.device(device).type != "cpu" or any(build.halves for build in BUILDS.values())

@@ -12,28 +12,34 @@ from torch import Tensor
 from pixelrnn.kernels.choice import build
 from pixelrnn.kernels.reference import Weights
 
-__all__ = ["convolve", "front_lstm", "front_states"]
+__all__ = ["convolve", "front_lstm", "front_states", "takes_halves"]
 
 
 def front_lstm(
-    x: Tensor, weights: Weights, projection: tuple[Tensor, Tensor] | None, diagonal: bool, residual: bool
+    x: Tensor,
+    weights: Weights,
+    projection: tuple[Tensor, Tensor] | None,
+    diagonal: bool,
+    residual: bool,
+    halves: bool = False,
 ) -> Tensor:
-    """See `pixelrnn.kernels.front_lstm`."""
+    """See `pixelrnn.kernels.front_lstm`; with `halves`, of which `takes_halves` tells, it multiplies bfloat16."""
     tensors = (x, *weights, *(projection or (None, None)))
     keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
     function = _FrontLSTM.apply if keep else _front_lstm
-    output: Tensor = _op("front_lstm", function)(*tensors, diagonal, residual, keep)[0]
+    output: Tensor = _op("front_lstm", function)(*tensors, diagonal, residual, halves, keep)[0]
     return output
 
 
 def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.front_states`."""
     tensors = (*weights, None, None)
-    _, saved = _front_lstm(x, *tensors, diagonal, False, True)
+    options = (diagonal, False, False)
+    _, saved = _front_lstm(x, *tensors, *options, True)
     batch, _, height, width = x.shape
     shape = (len(weights.weight), batch, height, width, weights.weight.shape[2])
     hidden, cell = x.new_empty(shape), x.new_empty(shape)
-    build().states(_sizes(x, tensors), diagonal, saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
+    build().states(_sizes(x, tensors), options, saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
     return hidden.permute(0, 1, 4, 2, 3), cell.permute(0, 1, 4, 2, 3)
 
 
@@ -72,7 +78,12 @@ def _sizes(x: Tensor, weights: _Tensors) -> tuple[int, ...]:
     return batch, height, width, features, hidden, directions, neighbours, input_weight.shape[3], outputs
 
 
-def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool) -> list[Tensor | None]:
+def takes_halves(x: Tensor, weights: Weights) -> bool:
+    """Whether the processor multiplies matrices of bfloat16, and a layer is wide enough for its unit."""
+    return build().halves and x.shape[1] % 64 == 0 and weights.weight.shape[2] % 64 == 0
+
+
+def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool, halves: bool) -> list[Tensor | None]:
     """The inputs of `front_lstm` as the kernels take them.
 
     Raises:
@@ -84,6 +95,10 @@ def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool) -> list[
         raise ValueError(
             f"x has shape {tuple(x.shape)}, input_weight {tuple(weights[0].shape)} and weight "
             f"{tuple(weights[2].shape)}: they do not fit a {'diagonal' if diagonal else 'row'} LSTM"
+        )
+    if halves and not (build().halves and features % 64 == hidden % 64 == 0):
+        raise ValueError(
+            f"halves: {features} features and {hidden} of the LSTM must be multiples of 64, on a processor with AMX"
         )
     if residual and outputs != features:
         raise ValueError(f"residual: out_weight has {outputs} outputs, and must have the {features} of x")
@@ -111,14 +126,14 @@ def _addresses(tensors: Iterable[Tensor | None]) -> tuple[int, ...]:
 
 
 def _front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    *rest, diagonal, residual, keep = others
+    *rest, diagonal, residual, halves, keep = others
     weights: _Tensors = tuple(rest)
-    maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
+    options = (diagonal, residual, halves)
+    maps, *safe = _addresses(tensors := _safe(x, weights, *options))
     output, saved = _new_front_lstm(x, *others)
     build().front_lstm(
         _sizes(x, weights),
-        diagonal,
-        residual,
+        options,
         maps,
         tuple(safe),
         output.data_ptr(),
@@ -131,23 +146,23 @@ def _front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
 
 def _new_front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     """The output, and what the backward pass wants to know of each image."""
-    *weights, diagonal, _, keep = others
+    *weights, diagonal, residual, halves, keep = others
     sizes = _sizes(x, tuple(weights))
-    size = build().saved_size(sizes, diagonal) if keep else 0
+    size = build().saved_size(sizes, (diagonal, residual, halves)) if keep else 0
     return _new_maps(x, sizes[-1] or sizes[4]), x.new_empty(len(x), size)
 
 
 def _front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    *rest, diagonal, residual = others
+    *rest, diagonal, residual, halves = others
     weights: _Tensors = tuple(rest)
-    maps, *safe = _addresses(tensors := _safe(x, weights, diagonal, residual))
+    options = (diagonal, residual, halves)
+    maps, *safe = _addresses(tensors := _safe(x, weights, *options))
     gradients = _new_front_lstm_backward(d_output, saved, x, *others)
     d_maps = _features_last(d_output)
     d_x, *d_weights = _addresses(gradients)
     build().front_lstm_backward(
         _sizes(x, weights),
-        diagonal,
-        residual,
+        options,
         maps,
         tuple(safe),
         d_maps.data_ptr(),
@@ -161,7 +176,7 @@ def _front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: An
 
 
 def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    *weights, _, _ = others
+    *weights, _, _, _ = others
     return _new_maps(x, x.shape[1]), *(
         x.new_empty(0) if weight is None else torch.empty_like(weight, memory_format=torch.contiguous_format)
         for weight in weights
@@ -239,7 +254,8 @@ class _FrontLSTM(torch.autograd.Function):
 
     @staticmethod
     def remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        *tensors, ctx.diagonal, ctx.residual, _ = inputs
+        *tensors, diagonal, residual, halves, _ = inputs
+        ctx.options = diagonal, residual, halves
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)  # no zeros as large as what is saved
         ctx.save_for_backward(output[1], *tensors)
@@ -247,11 +263,12 @@ class _FrontLSTM(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if d_output is None:
-            return (None,) * 11
+            return (None,) * 12
         function = _gradient("front_lstm_backward", _front_lstm_backward)
-        gradients = function(d_output, *ctx.saved_tensors, ctx.diagonal, ctx.residual)
+        gradients = function(d_output, *ctx.saved_tensors, *ctx.options)
         given = (tensor is not None for tensor in ctx.saved_tensors[1:])
-        return *(gradient if each else None for each, gradient in zip(given, gradients, strict=True)), None, None, None
+        kept = (gradient if each else None for each, gradient in zip(given, gradients, strict=True))
+        return *kept, None, None, None, None
 
 
 class _Convolve(torch.autograd.Function):
@@ -275,7 +292,7 @@ class _Convolve(torch.autograd.Function):
 
 _INPUTS = (
     "Tensor x, Tensor input_weight, Tensor input_bias, Tensor weight, Tensor hidden_init, Tensor cell_init, "
-    "Tensor? out_weight, Tensor? out_bias, bool diagonal, bool residual"
+    "Tensor? out_weight, Tensor? out_bias, bool diagonal, bool residual, bool halves"
 )
 _library = torch.library.Library("pixelrnn", "DEF")
 for _name, _signature, _function, _fake in (

@@ -1,0 +1,166 @@
+// Products of bfloat16 matrices by tile registers. Built once, with the flags that this needs, if the compiler has them.
+
+#include "amx.hpp"
+
+#include <algorithm>
+
+#if defined(__AMX_BF16__) && defined(__linux__)
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace pixelrnn::amx {
+namespace {
+
+struct alignas(64) Configuration {
+    std::uint8_t palette = 1, start = 0, reserved[14] = {};
+    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// 32 columns of 16 · M rows: sums in tiles 0 to 3, left matrix in 4 and 5, right matrix in 6 and 7.
+template <int M>
+void multiply_tiles(float* c, Index step, const Term* terms, Index count, Index row, const Half* right, bool add) {
+    const Index bytes = step * sizeof(float), down = ROWS * step;
+    if (add) {
+        _tile_loadd(0, c, bytes);
+        _tile_loadd(1, c + 16, bytes);
+        if (M > 1) {
+            _tile_loadd(2, c + down, bytes);
+            _tile_loadd(3, c + down + 16, bytes);
+        }
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        if (M > 1) {
+            _tile_zero(2);
+            _tile_zero(3);
+        }
+    }
+    for (const Term* term = terms; term < terms + count; ++term) {
+        const Half* left = term->left + row * term->step;
+        for (Index k = 0; k < term->depth; k += DEPTH, right += DEPTH * PANEL) {
+            _tile_loadd(6, right, PANEL * 2 * sizeof(Half));
+            _tile_loadd(7, right + 32, PANEL * 2 * sizeof(Half));
+            _tile_loadd(4, left + k, term->step * sizeof(Half));
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            if (M > 1) {
+                _tile_loadd(5, left + ROWS * term->step + k, term->step * sizeof(Half));
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+        }
+    }
+    _tile_stored(0, c, bytes);
+    _tile_stored(1, c + 16, bytes);
+    if (M > 1) {
+        _tile_stored(2, c + down, bytes);
+        _tile_stored(3, c + down + 16, bytes);
+    }
+}
+
+// Two vectors of floats as pairs of halves, the first in the low bits.
+__m512i pairs(__m512 first, __m512 second) {
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+// Transpose 16 × 16 pairs: swap each bit of the row with that of the column.
+void transpose_pairs(__m512i (&v)[16]) {
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+#pragma GCC unroll 4
+    for (int bit = 1; bit < 16; bit *= 2) {
+        const __mmask16 set = _mm512_test_epi32_mask(lanes, _mm512_set1_epi32(bit));
+        const __m512i flipped = _mm512_xor_si512(lanes, _mm512_set1_epi32(bit)), other = _mm512_set1_epi32(16);
+        const __m512i low = _mm512_mask_add_epi32(lanes, set, flipped, other);
+        const __m512i high = _mm512_mask_add_epi32(flipped, set, lanes, other);
+#pragma GCC unroll 16
+        for (int n = 0; n < 16; ++n)
+            if ((n & bit) == 0) {
+                const __m512i a = v[n], b = v[n | bit];
+                v[n] = _mm512_permutex2var_epi32(a, low, b);
+                v[n | bit] = _mm512_permutex2var_epi32(a, high, b);
+            }
+    }
+}
+
+bool request() {
+    constexpr int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
+    unsigned a = 0, b = 0, c = 0, d = 0, bfloat16 = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !__get_cpuid_count(7, 1, &bfloat16, &b, &c, &a)) return false;
+    const bool amx_bf16 = d >> 22 & 1, amx_tile = d >> 24 & 1, avx512_bf16 = bfloat16 >> 5 & 1;
+    return amx_bf16 && amx_tile && avx512_bf16 && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+}  // namespace
+
+bool available() {
+    static const bool granted = request();
+    return granted;
+}
+
+void multiply(float* c, Index step, Index rows, const Term* terms, Index count, const Half* right, bool add) {
+    const Configuration configuration;
+    _tile_loadconfig(&configuration);
+    for (Index row = 0; row < rows; row += 2 * ROWS)
+        for (Index half = 0; half < PANEL; half += 32) {
+            auto* product = rows - row > ROWS ? multiply_tiles<2> : multiply_tiles<1>;
+            product(c + row * step + half, step, terms, count, row, right + 2 * half, add);
+        }
+    _tile_release();
+}
+
+void round(Half* to, const float* from, Index count) {
+    Index k = 0;
+    for (; k + 16 <= count; k += 16) _mm256_storeu_si256((__m256i*)(to + k), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + k)));
+    const __mmask16 rest = (1u << (count - k)) - 1;
+    _mm256_mask_storeu_epi16(to + k, rest, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(rest, from + k)));
+}
+
+void interleave(Half* to, const float* from, Index rows, Index padded) {
+    for (Index row = 0; row < padded; row += 2, to += 2 * PANEL)
+        for (Index k = 0; k < PANEL; k += 16) {
+            const __m512 zero = _mm512_setzero_ps();
+            const __m512 first = row < rows ? _mm512_loadu_ps(from + row * PANEL + k) : zero;
+            const __m512 second = row + 1 < rows ? _mm512_loadu_ps(from + (row + 1) * PANEL + k) : zero;
+            _mm512_storeu_si512(to + 2 * k, pairs(first, second));
+        }
+}
+
+void transpose(Half* to, const float* from, Index step, Index rows, Index columns, Index padded) {
+    for (Index column = 0; column < columns; column += 16)
+        for (Index row = 0; row < padded; row += DEPTH) {
+            __m512i v[16];
+#pragma GCC unroll 16
+            for (Index n = 0; n < 16; ++n) {
+                const Index at = row + 2 * n;
+                const float* source = from + at * step + column;
+                const __m512 first = at < rows ? _mm512_loadu_ps(source) : _mm512_setzero_ps();
+                const __m512 second = at + 1 < rows ? _mm512_loadu_ps(source + step) : _mm512_setzero_ps();
+                v[n] = pairs(first, second);
+            }
+            transpose_pairs(v);
+#pragma GCC unroll 16
+            for (Index n = 0; n < 16; ++n) _mm512_storeu_si512(to + (column + n) * padded + row, v[n]);
+        }
+}
+
+}  // namespace pixelrnn::amx
+
+#else
+
+namespace pixelrnn::amx {
+
+bool available() { return false; }
+void multiply(float*, Index, Index, const Term*, Index, const Half*, bool) {}
+void round(Half*, const float*, Index) {}
+void interleave(Half*, const float*, Index, Index) {}
+void transpose(Half*, const float*, Index, Index, Index, Index) {}
+
+}  // namespace pixelrnn::amx
+
+#endif
