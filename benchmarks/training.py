@@ -15,29 +15,20 @@ Useful operations are those of products at positions inside the image: two for e
 """
 
 import argparse
-import copy
 import json
 import os
-import platform
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pixelrnn_command
+import torch
 
-pixelrnn_command.settle()
-
-import torch  # noqa: E402  (what is settled must be before)
-
-from pixelrnn import PixelRNN, kernels, recipes  # noqa: E402
-from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM  # noqa: E402
-from pixelrnn.recipes import Recipe, with_settings  # noqa: E402
-from pixelrnn.training import make_optimiser, optimise  # noqa: E402
+from common import alone, begin, machine, peak_memory, seconds, side_of
+from pixelrnn import PixelRNN, kernels, recipes
+from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
+from pixelrnn.recipes import Recipe, with_settings
+from pixelrnn.training import make_learner, optimise
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 
@@ -54,14 +45,6 @@ def useful_operations(model: PixelRNN) -> int:
     return 3 * 2 * total
 
 
-def seconds(action: Callable[[], object], times: int) -> float:
-    """Mean seconds of an action."""
-    start = time.perf_counter()
-    for _ in range(times):
-        action()
-    return (time.perf_counter() - start) / times
-
-
 def matmul() -> Callable[[], object]:
     """The yardstick: a product of 2 · 2048³ operations."""
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -71,17 +54,10 @@ def matmul() -> Callable[[], object]:
 def stepper(recipe: Recipe) -> tuple[PixelRNN, Callable[[], object]]:
     """A model, and an action that trains it for one step, on images of noise: what they show does not matter here."""
     torch.manual_seed(0)
-    model = PixelRNN(recipe.model)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimiser = make_optimiser(recipe.training, model)
+    learner = make_learner(PixelRNN(recipe.model), recipe.training)
     side = side_of(recipe)
     images = torch.randint(recipe.model.levels, (recipe.training.batch, recipe.model.colours, side, side))
-    return model, lambda: optimise(model, average, optimiser, images, recipe.training, 0)
-
-
-def side_of(recipe: Recipe) -> int:
-    """Rows and columns of its images."""
-    return {"mnist-binary": 28, "imagenet64": 64}.get(recipe.data, 32)
+    return learner.model, lambda: optimise(learner, images, recipe.training, 0)
 
 
 def in_float32(recipe: Recipe) -> Recipe:
@@ -102,13 +78,11 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
     yardstick = matmul()
     work = useful_operations(model) * recipe.training.batch * side_of(recipe) ** 2
 
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
+    first = seconds(step)
     seconds(step, 2)
     seconds(yardstick, 2)
     rates, natives, references, exact = [], [], [], []
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = peak_memory()
     exact_step = stepper(in_float32(recipe))[1] if recipe.training.precision != "float32" else None
     for _ in range(rounds):
         rates.append(2 * 2048**3 / seconds(yardstick, 3))
@@ -142,13 +116,6 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
     }
 
 
-def processor() -> str:
-    """Its name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Read the command line; run each recipe in a process of its own; print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,14 +135,15 @@ def main() -> None:
         if name not in known:
             parser.error(f"there is no recipe {name!r}: choose from {', '.join(known)}")
     if options.one:
+        begin()
         recipe = with_settings(known[options.recipes[0]], {"precision": options.precision})
         if options.batch:
             recipe = with_settings(recipe, {"batch": str(options.batch)})
         print(json.dumps(measure(recipe, options.rounds, options.steps, options.reference_steps)))
         return
 
-    threads = torch.get_num_threads()
-    print(f"{processor()}, {threads} threads, PyTorch {torch.__version__}; medians of {options.rounds} rounds")
+    facts = machine()
+    print(f"{', '.join(f'{key} {value}' for key, value in facts.items())}; medians of {options.rounds} rounds")
     print(f"{'recipe':<26}{'batch':>6}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'matmul':>8}{'share':>7}", end="")
     print(f"{'× reference':>13}{'× float32':>11}{'MiB':>7}{'first step s':>14}")
     found = []
@@ -185,9 +153,7 @@ def main() -> None:
             for key in ("rounds", "steps", "reference-steps", "precision")
         ]
         passed += [f"--batch={options.batch}"] if options.batch else []
-        command = [sys.executable, __file__, name, "--one", *passed]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        figures = json.loads(done.stdout)
+        figures = alone(__file__, [name, *passed])
         found.append(figures)
         ratios = [figures[key] for key in ("times_the_reference", "times_float32")]
         reference, exact = ("-" if ratio is None else format(ratio, ".1f") for ratio in ratios)
@@ -200,8 +166,7 @@ def main() -> None:
             flush=True,
         )
     if options.json:
-        machine = {"processor": processor(), "threads": threads, "torch": torch.__version__}
-        options.json.write_text(json.dumps({"machine": machine, "recipes": found}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": facts, "recipes": found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -283,13 +283,14 @@ def test_validations_are_as_many_as_asked_and_evenly_spread(steps, validations):
 def record_weights(monkeypatch):
     """Keep the weights of the model after each step."""
     kept = []
-    real = torch._foreach_lerp_
+    real = training.optimise
 
-    def lerp(averages, weights, share):
-        kept.append([weight.detach().clone() for weight in weights])
-        return real(averages, weights, share)
+    def optimise(learner, *rest):
+        nats = real(learner, *rest)
+        kept.append([weight.detach().clone() for weight in learner.model.parameters()])
+        return nats
 
-    monkeypatch.setattr(torch, "_foreach_lerp_", lerp)
+    monkeypatch.setattr(training, "optimise", optimise)
     return kept
 
 
@@ -310,6 +311,20 @@ def test_the_moving_average_is_that_of_the_definition(go, tmp_path, monkeypatch,
     for name, mean, weight in zip(names, expected, kept[-1], strict=True):
         torch.testing.assert_close(found[f"average/{name}"].double(), mean, rtol=1e-5, atol=1e-7)
         assert torch.equal(found[f"model/{name}"], weight)
+
+
+def test_parameters_and_gradients_are_views_of_one_tensor():
+    learner = training.make_learner(PixelRNN(MODEL), SHORT)
+    batch = torch.randint(2, (4, 1, 4, 5), generator=torch.Generator().manual_seed(0))
+    before = learner.weights.detach().clone()
+    for step in range(2):
+        training.optimise(learner, batch, SHORT, step)
+    assert not torch.equal(learner.weights, before)
+    for whole, model in ((learner.weights, learner.model), (learner.averaged, learner.average)):
+        assert torch.equal(whole, torch.cat([parameter.flatten() for parameter in model.parameters()]))
+    gradients = torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()])
+    assert torch.equal(learner.weights.grad, gradients)
+    assert gradients.any()
 
 
 def test_what_is_saved_is_the_average(go, tmp_path):

@@ -6,7 +6,6 @@ A checkpoint is written to a temporary file in the same folder, flushed, then re
 import dataclasses
 import json
 import zlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-FORMAT = "pixelrnn-checkpoint-1"
+FORMAT = "pixelrnn-checkpoint-2"
 
 
 class CheckpointError(ValueError):
@@ -72,7 +71,7 @@ def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], progress: 
         OSError: it cannot be written; the previous one is as it was.
     """
     tensors = {
-        f"{group}/{name}": value.detach().cpu().contiguous()
+        f"{group}/{name}": value.detach().cpu().clone()
         for group, values in groups.items()
         for name, value in values.items()
     }
@@ -117,27 +116,26 @@ def _difference(theirs: str, ours: str) -> str:
     return f"{what} is {found.get(name)} there and {wanted.get(name)} here"
 
 
-def optimiser_state(optimiser: Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
-    """The tensors that an optimiser keeps, by parameter name and key."""
-    return {
-        f"{names[parameter]}/{key}": value
-        for parameter, state in optimiser.state.items()
-        for key, value in state.items()
-    }
+def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
+    """The tensors that the optimiser of one parameter keeps, by key."""
+    return {key: value for state in optimiser.state.values() for key, value in state.items()}
 
 
-def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor], names: list[str]) -> None:
+def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimiser_state` gave.
 
     Args:
-        optimiser: a new one, for the same parameters.
+        optimiser: a new one, of the same parameter.
         tensors: what `optimiser_state` gave.
-        names: of the parameters, in the optimiser's order.
+
+    Raises:
+        ValueError: tensors of another size.
     """
-    state: dict[int, dict[str, Any]] = {}
-    for full, value in tensors.items():
-        name, _, key = full.rpartition("/")
-        state.setdefault(names.index(name), {})[key] = value
+    (weights,) = optimiser.param_groups[0]["params"]
+    for key, value in tensors.items():
+        if value.shape not in (weights.shape, ()):
+            raise ValueError(f"{key} has shape {tuple(value.shape)}: must be {tuple(weights.shape)}")
+    state = {0: tensors} if tensors else {}
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,12 @@ from pixelrnn.store import finite
 
 __all__ = [
     "Interrupted",
+    "Learner",
     "TrainingError",
     "batch_indices",
     "check_precision",
     "learning_rate",
-    "make_optimiser",
+    "make_learner",
     "optimise",
     "train",
     "unit_of",
@@ -159,11 +161,9 @@ def train(
     # The seed decides the initial weights here, and the order of the data in batch_indices; nothing else is random.
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = PixelRNN(model_config).to(device)
-    average = copy.deepcopy(model).requires_grad_(False)
+        learner = make_learner(PixelRNN(model_config).to(device), config)
+    model, average, optimiser = learner.model, learner.average, learner.optimiser
     average.provenance = provenance or {}
-    optimiser = make_optimiser(config, model)
-    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     progress = Progress()
     identity = describe_run(model_config, config, images)
     if resume:
@@ -171,7 +171,7 @@ def train(
         try:
             model.load_state_dict(groups["model"])
             average.load_state_dict(groups["average"])
-            restore_optimiser(optimiser, groups.get("optimiser", {}), list(names.values()))
+            restore_optimiser(optimiser, groups.get("optimiser", {}))
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{folder / CHECKPOINT}: damaged checkpoint: {str(error).splitlines()[0]}") from None
         # A run that is made longer has validations to come in a part that was over.
@@ -202,7 +202,7 @@ def train(
         groups = {
             "model": model.state_dict(),
             "average": average.state_dict(),
-            "optimiser": optimiser_state(optimiser, names),
+            "optimiser": optimiser_state(optimiser),
         }
         save_checkpoint(folder / CHECKPOINT, groups, progress, identity)
 
@@ -233,7 +233,7 @@ def train(
             random = np.random.Generator(np.random.PCG64([config.seed, progress.step, 1]))
             batch = torch.from_numpy(augment(images[chosen], model_config.levels, config.augment, random)).to(device)
             try:
-                nats = optimise(model, average, optimiser, batch, config, progress.step)
+                nats = optimise(learner, batch, config, progress.step)
             except FloatingPointError as error:
                 raise TrainingError(
                     f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
@@ -274,49 +274,88 @@ def check_precision(config: TrainingConfig, device: torch.device | str) -> None:
         raise ValueError("precision=bf16: this processor has no unit for it (AMX); must be float32 here")
 
 
-def optimise(
-    model: PixelRNN, average: PixelRNN, optimiser: Optimizer, batch: torch.Tensor, config: TrainingConfig, step: int
-) -> float:
+@dataclass(frozen=True)
+class Learner:
+    """A model in training.
+
+    Attributes:
+        model: its parameters are views of `weights`, and their gradients of that of `weights`.
+        average: the moving average of the model, views of `averaged`.
+        weights: (P,) all parameters, so that what is done to all of them is one call.
+        averaged: (P,).
+        optimiser: of `weights`.
+    """
+
+    model: PixelRNN
+    average: PixelRNN
+    weights: nn.Parameter
+    averaged: torch.Tensor
+    optimiser: Optimizer
+
+
+def make_learner(model: PixelRNN, config: TrainingConfig) -> Learner:
+    """Prepare a model for training, with RMSProp, as in the paper (Sec. 5.2), or Adam."""
+    average = copy.deepcopy(model).requires_grad_(False)
+    weights = nn.Parameter(_as_views(model))
+    weights.grad = torch.zeros_like(weights)
+    for parameter, gradient in zip(model.parameters(), _split(weights.grad, model), strict=True):
+        parameter.grad = gradient
+    optimiser: Optimizer
+    if config.optimiser == "adam":
+        optimiser = torch.optim.Adam([weights], lr=config.learning_rate, betas=(0.9, 0.99))
+    else:
+        optimiser = torch.optim.RMSprop([weights], lr=config.learning_rate, alpha=0.99, eps=1e-8)
+    return Learner(model, average, weights, _as_views(average), optimiser)
+
+
+def _as_views(model: nn.Module) -> torch.Tensor:
+    """Put all parameters side by side in one new tensor, (P,), and make them views of it."""
+    whole = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    for parameter, view in zip(model.parameters(), _split(whole, model), strict=True):
+        parameter.data = view
+    return whole
+
+
+def _split(whole: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
+    """Views of a tensor (P,), in the shapes of the parameters."""
+    parameters = list(model.parameters())
+    parts = whole.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+def optimise(learner: Learner, batch: torch.Tensor, config: TrainingConfig, step: int) -> float:
     """Do one step of maximum likelihood.
 
     Args:
-        model: changed.
-        average: its moving average; changed.
-        optimiser: of the parameters of `model`, at the learning rate of this step.
+        learner: changed.
         batch: (B, C, H, W) symbols.
-        config: of the run.
+        config: of the run; the learning rate is that of the optimiser.
         step: counted from 0.
 
     Returns:
         Mean nats an image, before the step.
 
     Raises:
-        FloatingPointError: loss or gradient are not finite; nothing was changed.
+        FloatingPointError: loss or gradient are not finite; no weight was changed.
     """
-    optimiser.zero_grad(set_to_none=True)
+    weights = learner.weights
+    assert weights.grad is not None
+    weights.grad.zero_()
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        loss = -model.log_prob(batch).mean()
+        loss = -learner.model.log_prob(batch).mean()
     loss.backward()
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip, foreach=True))
+    norm = float(nn.utils.clip_grad_norm_(weights, config.clip))
 
     # Weights are touched only by a finite gradient, so the last checkpoint is always a good one.
     nats = float(loss.detach())
     if not (math.isfinite(nats) and math.isfinite(norm)):
         raise FloatingPointError(f"loss {nats}, gradient norm {norm}: not finite")
-    optimiser.step()
+    learner.optimiser.step()
 
     # Young averages forget their random start faster than `average` would.
     decay = min(config.average, (1 + step) / (10 + step))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    learner.averaged.lerp_(weights.detach(), 1 - decay)
     return nats
-
-
-def make_optimiser(config: TrainingConfig, model: nn.Module) -> Optimizer:
-    """RMSProp, as in the paper (Sec. 5.2), or Adam."""
-    if config.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), foreach=True)
-    return torch.optim.RMSprop(model.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-8, foreach=True)
 
 
 def part_done(config: TrainingConfig, progress: Progress) -> float:
