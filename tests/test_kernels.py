@@ -305,6 +305,38 @@ def test_convolutions_agree_with_the_reference(kernel, batch, height, width, fea
                 assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)], ids=str)
+@pytest.mark.parametrize(("rectify", "onto"), [(False, False), (True, True)])
+def test_gradients_of_both_uses_are_added(build, kernel, rectify, onto, monkeypatch):
+    use(monkeypatch, build)
+    generator = torch.Generator().manual_seed(0)
+    taps = kernel[0] // 2 * kernel[1] + kernel[1] // 2 + 1
+    shapes = [(2, 19, 4, 5), (21, 19, taps), (21,), (2, 21, 4, 5)]
+    tensors = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+
+    def apart(x, weight, bias, base):
+        return (
+            torch.cat(
+                [x * x, kernels.convolve(x, weight, bias, kernel, rectify=rectify, base=base if onto else None)], 1
+            )
+            + base[:, :1]
+        )
+
+    def beside(x, weight, bias, base):
+        x, output = kernels.convolve_beside(x, weight, bias, kernel, rectify=rectify, base=base if onto else None)
+        return torch.cat([x * x, output], 1) + base[:, :1]
+
+    assert_close(results(beside, tensors), results(apart, tensors))
+    x, output = kernels.convolve_beside(*tensors[:3], kernel, rectify=rectify)
+    for used, alone in ((output, kernels.convolve(*tensors[:3], kernel, rectify=rectify)), (x, tensors[0] * 1)):
+        ours, theirs = (torch.autograd.grad(out.square().sum(), tensors[0], retain_graph=True) for out in (used, alone))
+        assert_close(ours, theirs)
+    (gradient,) = torch.autograd.grad((x * output[:, :19]).sum(), tensors[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize("kernel", [(1, 3), (3, 3), (5, 7)], ids=str)
 def test_convolution_is_that_of_a_kernel_with_closed_taps(kernel):
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64)

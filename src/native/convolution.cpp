@@ -47,13 +47,15 @@ struct Framed {
     // The first row of the frame around a map, which is the map itself if it needs no frame; `of_map` are its features.
     const float* around(const float* from, Index columns, Index of_map, bool rectify) const {
         if (bare && of_map == features && !rectify) return from;
+        // Positions of a row are side by side, unless the frame has more features than the map.
+        const Index floats = of_map == features ? columns * features : of_map, steps = columns * of_map / floats;
         for (Index r = 0; r < height; ++r) {
             float* to = data.get() + (top + r) * line + side * features;
-            for (Index c = 0; c < columns; ++c, to += features, from += of_map) {
+            for (Index n = 0; n < steps; ++n, to += features, from += floats) {
                 if (rectify) {
-                    rectify_row(to, from, of_map);
+                    rectify_row(to, from, floats);
                 } else {
-                    copy_row(to, from, of_map);
+                    copy_row(to, from, floats);
                 }
             }
         }
@@ -90,7 +92,8 @@ void forward(const Convolution& c, const float* base, float* output, int threads
     });
 }
 
-void backward(const Convolution& c, const float* d_output, float* d_x, float* d_weight, float* d_bias, int threads) {
+void backward(const Convolution& c, const float* d_output, const float* base, float* d_x, float* d_weight, float* d_bias,
+              int threads) {
     const Shape shape(c);
     const Index padded = round_up(c.outputs, V);
     // Kernel rows from the last to the first, each from right to left: so an input meets the outputs that it went to.
@@ -127,7 +130,8 @@ void backward(const Convolution& c, const float* d_output, float* d_x, float* d_
                     terms[below] = {d + (r + below) * d_frame.line + skipped * padded, padded, (shape.span - skipped) * padded};
                 }
                 const Index at = (first + r * shape.width) * c.features;
-                product.inputs(columns, terms, c.rectify ? c.x + at : nullptr, d_x + at);
+                if (d_x != nullptr)
+                    product.inputs(columns, terms, c.rectify ? c.x + at : nullptr, base == nullptr ? nullptr : base + at, d_x + at);
                 windows[r] = {x + r * x_frame.line, c.features, d + r * d_frame.line + c.side * padded, padded, columns};
             }
             product.weights(windows, parts, own);

@@ -20,7 +20,9 @@ struct Convolution {
 struct ConvolutionKernel {
     // `base`, to which the result is added, is null or (B, H, W, outputs) as `output` is.
     void (*forward)(const Convolution&, const float* base, float* output, int threads);
-    void (*backward)(const Convolution&, const float* d_output, float* d_x, float* d_weight, float* d_bias, int threads);
+    // `d_x` is null if it is not wanted. `base`, to which it is added, is null or (B, H, W, F) as `d_x` is.
+    void (*backward)(const Convolution&, const float* d_output, const float* base, float* d_x, float* d_weight,
+                     float* d_bias, int threads);
 };
 
 }  // namespace pixelrnn

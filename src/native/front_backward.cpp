@@ -373,7 +373,7 @@ void front_backward(const Problem& p, const Gradients& gradients, int threads) {
                         pad_rows(narrow.get(), d, rows, p.outputs, outputs);
                         d = narrow.get();
                     }
-                    projection.inputs(rows, {{d, outputs, outputs}}, nullptr, d_map.get() + row * p.hidden);
+                    projection.inputs(rows, {{d, outputs, outputs}}, nullptr, nullptr, d_map.get() + row * p.hidden);
                     projection.weights({{h + row * p.hidden, p.hidden, d, outputs, rows}}, {{p.hidden, 0}},
                                        own + p.directions * layout.size);
                 }

@@ -104,11 +104,11 @@ void convolve(const Build& build, ConvolutionSizes sizes, bool rectify, std::arr
     build.convolution.forward(c, at(a[3]), at(a[4]), threads);
 }
 
-// Addresses of x, weight, and the gradients of output, x, weight and bias.
-void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 6> a, int threads) {
+// Addresses of x, weight, and the gradients of output, of x from elsewhere, and of x, weight and bias.
+void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 7> a, int threads) {
     const Convolution c = convolution_of(sizes, rectify, a[0], a[1], 0);
     nb::gil_scoped_release release;
-    build.convolution.backward(c, at(a[2]), at(a[3]), at(a[4]), at(a[5]), threads);
+    build.convolution.backward(c, at(a[2]), at(a[3]), at(a[4]), at(a[5]), at(a[6]), threads);
 }
 
 }  // namespace

@@ -70,19 +70,19 @@ INLINE void store_columns(float* to, Vec v, Index columns) {
     }
 }
 
-// to (rows × columns) = terms · right. Sums begin as begin(group, vector, element, columns left), and what is stored is
-// end(sum, element, columns left).
+// to (rows × columns, `line` floats from row to row) = terms · right. Sums begin as begin(group, vector, element, columns
+// left), and what is stored is end(sum, element, columns left).
 template <typename Begin, typename End>
 INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& terms, const Packed& right, float* to,
-                           Begin begin, End end) {
+                           Index line, Begin begin, End end) {
     for_groups(right.padded, [&](auto vectors, Index first) {
         constexpr Index N = decltype(vectors)::value;
         for_tiles<TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
             constexpr Index M = decltype(size)::value;
             Vec acc[M][N];
-            const Index at = m * columns + first, left = columns - first;
+            const Index at = m * line + first, left = columns - first;
             for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) {
-                acc[r][n] = begin(first, n, at + r * columns + n * V, left - n * V);
+                acc[r][n] = begin(first, n, at + r * line + n * V, left - n * V);
             });
             const float* weights = right.group(first);
             for (const Term& term : terms) {
@@ -90,7 +90,7 @@ INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& t
                 weights += term.depth * N * V;
             }
             for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) {
-                const Index element = at + r * columns + n * V;
+                const Index element = at + r * line + n * V;
                 store_columns(to + element, end(acc[r][n], element, left - n * V), left - n * V);
             });
         });
@@ -109,7 +109,7 @@ struct ForwardProduct {
     // `base` may be null.
     void run(Index rows, const std::vector<Term>& x, const float* base, float* output) const {
         multiply_terms(
-            rows, outputs, x, weight, output,
+            rows, outputs, x, weight, output, outputs,
             [&](Index first, Index n, Index at, Index columns) __attribute__((always_inline)) {
                 const Vec start = load(bias.group(first) + n * V);
                 return base == nullptr ? start : start + load_columns(base + at, columns);
@@ -157,14 +157,15 @@ struct BackwardProduct {
         : depth(depth), features(features), outputs(outputs), padded(round_up(outputs, V)), sums_size((depth + 1) * padded),
           transposed(terms, features, value) {}
 
-    // Gradients of x; if it was max(0, x) that was multiplied, `rectified` is x or that, and null if not.
-    void inputs(Index rows, const std::vector<Term>& d_output, const float* rectified, float* d_x) const {
+    // Gradients of x, added to `base` if that is not null; if it was max(0, x) that was multiplied, `rectified` is x or
+    // that, and null if not.
+    void inputs(Index rows, const std::vector<Term>& d_output, const float* rectified, const float* base, float* d_x) const {
         multiply_terms(
-            rows, features, d_output, transposed, d_x,
+            rows, features, d_output, transposed, d_x, features,
             [](Index, Index, Index, Index) __attribute__((always_inline)) { return Vec{}; },
             [&](Vec sum, Index at, Index columns) __attribute__((always_inline)) {
-                if (rectified == nullptr) return sum;
-                return load_columns(rectified + at, columns) > Vec{} ? sum : Vec{};
+                if (rectified != nullptr) sum = load_columns(rectified + at, columns) > Vec{} ? sum : Vec{};
+                return base == nullptr ? sum : sum + load_columns(base + at, columns);
             });
     }
 

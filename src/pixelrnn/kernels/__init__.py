@@ -20,7 +20,16 @@ from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
 from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
-__all__ = ["Weights", "chosen", "convolve", "front_lstm", "front_states", "lstm_cell", "multiplies_bfloat16"]
+__all__ = [
+    "Weights",
+    "chosen",
+    "convolve",
+    "convolve_beside",
+    "front_lstm",
+    "front_states",
+    "lstm_cell",
+    "multiplies_bfloat16",
+]
 
 LARGE = 2**17
 """Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
@@ -119,9 +128,44 @@ def convolve(
     Raises:
         RuntimeError: second derivatives of the native kernel.
     """
-    if _rounds(x) and weight.numel() >= SMALL:
-        return reference.convolve(x, weight, bias, kernel, rectify, base)
-    x = x.to(weight.dtype)
-    if weight.numel() > LARGE or chosen(x.dtype, x.device) == "reference":
-        return reference.convolve(x, weight, bias, kernel, rectify, base)
-    return native.convolve(x, weight, bias, kernel, rectify, None if base is None else base.to(weight.dtype))
+    if _in_cpp(x, weight):
+        return native.convolve(*_alike(x, weight, bias, kernel, rectify, base))
+    return reference.convolve(x, weight, bias, kernel, rectify, base)
+
+
+def convolve_beside(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    kernel: tuple[int, int],
+    *,
+    rectify: bool = False,
+    base: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Convolve maps that are also used elsewhere: the gradients of both uses are added in the same pass.
+
+    Args:
+        x, weight, bias, kernel, rectify, base: as of `convolve`.
+
+    Returns:
+        x, for its other use, and the convolution.
+
+    Raises:
+        RuntimeError: as `convolve`.
+    """
+    if x.dtype == weight.dtype and _in_cpp(x, weight):
+        return native.convolve_beside(*_alike(x, weight, bias, kernel, rectify, base))
+    return x, convolve(x, weight, bias, kernel, rectify=rectify, base=base)
+
+
+def _in_cpp(x: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution is native; large ones are not, and those that are rounded."""
+    rounded = _rounds(x) and weight.numel() >= SMALL
+    return not rounded and weight.numel() <= LARGE and chosen(weight.dtype, x.device) != "reference"
+
+
+def _alike(
+    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, tuple[int, int], bool, Tensor | None]:
+    """The arguments of a convolution, of one type (under autocast, maps may be of another)."""
+    return x.to(weight.dtype), weight, bias, kernel, rectify, None if base is None else base.to(weight.dtype)

@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelrnn.kernels.choice import build
 from pixelrnn.kernels.reference import Weights
 
-__all__ = ["convolve", "front_lstm", "front_states", "takes_halves"]
+__all__ = ["convolve", "convolve_beside", "front_lstm", "front_states", "takes_halves"]
 
 
 def front_lstm(
@@ -191,6 +191,16 @@ def convolve(
     return output
 
 
+def convolve_beside(
+    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """See `pixelrnn.kernels.convolve_beside`."""
+    if torch.compiler.is_compiling():
+        return x, convolve(x, weight, bias, kernel, rectify, base)
+    output, x = _ConvolveBeside.apply(x, weight, bias, *kernel, rectify, base)
+    return x, output
+
+
 def _convolution(x: Tensor, weight: Tensor, height: int, width: int) -> tuple[tuple[int, ...], Tensor, Tensor]:
     """Sizes, x and weight as the kernel takes them."""
     batch, features, rows, cols = x.shape
@@ -218,12 +228,21 @@ def _new_convolve(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
 
 
 def _convolve_backward(
-    d_output: Tensor, x: Tensor, weight: Tensor, height: int, width: int, rectify: bool
+    d_output: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    height: int,
+    width: int,
+    rectify: bool,
+    base: Tensor | None = None,
+    for_x: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, to which `base` is added, weight and bias; without that of x, if it is not wanted."""
     sizes, maps, checked = _convolution(x, weight, height, width)
     gradients = _new_convolve_backward(d_output, x, weight)
     d_maps = _features_last(d_output)
-    addresses = _addresses((maps, checked, d_maps, *gradients))
+    others = None if base is None else _features_last(base)
+    addresses = _addresses((maps, checked, d_maps, others, gradients[0] if for_x else None, *gradients[1:]))
     build().convolve_backward(sizes, rectify, addresses, torch.get_num_threads())
     return gradients
 
@@ -279,15 +298,33 @@ class _Convolve(torch.autograd.Function):
         return output
 
     @staticmethod
-    def remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, weight, _, *ctx.options, base = inputs
-        ctx.onto = base is not None
+        ctx.onto, ctx.beside = base is not None, None
         ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = _gradient("convolve_backward", _convolve_backward)(d_output, *ctx.saved_tensors, *ctx.options)
-        return *gradients, None, None, None, d_output if ctx.onto else None
+        function = _gradient("convolve_backward", _convolve_backward)
+        (x, weight), for_x = ctx.saved_tensors, ctx.needs_input_grad[0]
+        d_x, d_weight, d_bias = function(d_output, x, weight, *ctx.options, ctx.beside, for_x)
+        return d_x if for_x else None, d_weight, d_bias, None, None, None, d_output if ctx.onto else None
+
+
+class _ConvolveBeside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        output = _convolve(*inputs)
+        _Convolve.remember(ctx, inputs, output)
+        return output, inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor | None, d_x: Tensor | None) -> tuple[Tensor | None, ...]:
+        if d_output is None:
+            return (d_x, *(None,) * 6)
+        ctx.beside = d_x
+        return _Convolve.backward(ctx, d_output)
 
 
 _INPUTS = (
@@ -317,7 +354,8 @@ for _name, _signature, _function, _fake in (
     ),
     (
         "convolve_backward",
-        "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify) -> (Tensor, Tensor, Tensor)",
+        "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify, Tensor? base, bool for_x)"
+        " -> (Tensor, Tensor, Tensor)",
         _convolve_backward,
         _new_convolve_backward,
     ),

@@ -5,6 +5,7 @@ from pixelrnn.layers.base import Cache as Cache
 from pixelrnn.layers.base import Composite as Composite
 from pixelrnn.layers.base import Layer as Layer
 from pixelrnn.layers.base import clone_cache as clone_cache
+from pixelrnn.layers.base import reorder_cache as reorder_cache
 from pixelrnn.layers.conv import MaskedConv2d as MaskedConv2d
 from pixelrnn.layers.conv import gather_taps as gather_taps
 from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM as DiagonalBiLSTM
@@ -24,4 +25,5 @@ __all__ = [
     "RowLSTM",
     "clone_cache",
     "gather_taps",
+    "reorder_cache",
 ]

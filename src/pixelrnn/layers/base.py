@@ -7,15 +7,17 @@ Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions vis
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 from torch import Tensor, nn
 
-__all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache"]
+__all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache", "reorder_cache"]
 
 Cache = dict[str, Any]
 """State of one scan: tensors of fixed shape addressed by (row, column), or caches of inner layers. It is a value that
-is passed in, never an attribute of a module, so that one model can serve many scans; `clone_cache` copies it."""
+is passed in, never an attribute of a module, so that one model can serve many scans; `clone_cache` copies it. The
+first dimension of every tensor is that of the batch."""
 
 
 class Layer(nn.Module, ABC):
@@ -43,6 +45,13 @@ class Layer(nn.Module, ABC):
         maps: Tensor = self(x.relu() if rectify else x)
         return maps if onto is None else onto + maps
 
+    def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `joined`, of maps that are also used elsewhere: gives x for its other use, and the result.
+
+        A layer may then add the gradients of both uses in one pass.
+        """
+        return x, self.joined(x, rectify=rectify, onto=onto)
+
     @abstractmethod
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Make the state before the first position of (B, ·, H, W) maps."""
@@ -66,10 +75,50 @@ class Layer(nn.Module, ABC):
 
 
 class Apply(Protocol):
-    """Calls the named part of a composite on an input, through whichever face is in use; see `Layer.joined`."""
+    """Calls the named part of a composite on an input, through whichever face is in use."""
 
     def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-        """Call the part: (B, F, …) → (B, F', …)."""
+        """Call the part, see `Layer.joined`: (B, F, …) → (B, F', …)."""
+
+    def beside(
+        self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Call the part on maps that are also used elsewhere, see `Layer.beside`."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Applies the parts of a composite to whole maps."""
+
+    composite: "Composite"
+
+    def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        return self.composite.part(name).joined(x, rectify=rectify, onto=onto)
+
+    def beside(
+        self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self.composite.part(name).beside(x, rectify=rectify, onto=onto)
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Applies them to some positions."""
+
+    composite: "Composite"
+    cache: Cache
+    rows: Tensor
+    cols: Tensor
+
+    def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        rectified = x.relu() if rectify else x
+        output = self.composite.part(name).step(self.cache[name], rectified, self.rows, self.cols)
+        return output if onto is None else onto + output
+
+    def beside(
+        self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return x, self(name, x, rectify=rectify, onto=onto)
 
 
 class Composite(Layer):
@@ -91,11 +140,7 @@ class Composite(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
-
-        def apply(name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-            return self.part(name).joined(x, rectify=rectify, onto=onto)
-
-        return self.compose(apply, x)
+        return self.compose(_Whole(self), x)
 
     @final
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
@@ -105,12 +150,7 @@ class Composite(Layer):
     @final
     def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
         """Compute some positions: (B, F, N) → (B, F', N)."""
-
-        def apply(name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-            output = self.part(name).step(cache[name], x.relu() if rectify else x, rows, cols)
-            return output if onto is None else onto + output
-
-        return self.compose(apply, x)
+        return self.compose(_Some(self, cache, rows, cols), x)
 
     @final
     def finish_row(self, cache: Cache, row: int) -> None:
@@ -127,6 +167,15 @@ class Composite(Layer):
 
     def _layers(self) -> list[tuple[str, Layer]]:
         return [(name, self.part(name)) for name in self.parts]
+
+
+def reorder_cache(cache: Cache, order: Tensor) -> None:
+    """Let image b go on from the state of image order[b], in place; order: (B,) int64."""
+    for key, value in cache.items():
+        if isinstance(value, dict):
+            reorder_cache(value, order)
+        else:
+            cache[key] = value.index_select(0, order)
 
 
 def clone_cache(cache: Cache) -> Cache:

@@ -94,6 +94,10 @@ class MaskedConv2d(Layer):
         """See `Layer.joined`; that is one pass over the maps."""
         return kernels.convolve(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
 
+    def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `Layer.beside`."""
+        return kernels.convolve_beside(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
+
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""
         if self.kernel == (1, 1):

@@ -41,6 +41,13 @@ class Bottleneck(Composite):
         """Join the parts: (B, 2h, …) → (B, h, …)."""
         return apply("convolve", apply("reduce", x, rectify=True), rectify=True)
 
+    def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `Layer.beside`; what is added elsewhere is added to the gradient of the first convolution."""
+        if rectify or onto is not None:
+            return super().beside(x, rectify=rectify, onto=onto)
+        x, reduced = self.part("reduce").beside(x, rectify=True)
+        return x, self.part("convolve").joined(reduced, rectify=True)
+
 
 @final
 class Block(Composite):
@@ -71,4 +78,7 @@ class Block(Composite):
 
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts: (B, 2h, …) → (B, 2h, …)."""
-        return apply("widen", apply("core", x), rectify=self.rectify, onto=x if self.residual else None)
+        if not self.residual:
+            return apply("widen", apply("core", x), rectify=self.rectify)
+        x, output = apply.beside("core", x)
+        return apply("widen", output, rectify=self.rectify, onto=x)
