@@ -112,8 +112,8 @@ def test_layer_faces_agree(name, colours, size):
             torch.testing.assert_close(kept, state, rtol=0, atol=1e-12)
     if isinstance(layer, DiagonalBiLSTM):
         for state, key in zip(layer.states(x), ("hidden", "cell"), strict=True):
-            torch.testing.assert_close(cache[key][0, :, :, 1:, 1:], state[0], rtol=0, atol=1e-12)
-            torch.testing.assert_close(cache[key][1, :, :, 1:, :width], state[1], rtol=0, atol=1e-12)
+            torch.testing.assert_close(cache[key][:, 0, :, 1:, 1:], state[0], rtol=0, atol=1e-12)
+            torch.testing.assert_close(cache[key][:, 1, :, 1:, :width], state[1], rtol=0, atol=1e-12)
 
 
 def options_of(network):

@@ -2,6 +2,9 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
 
 #include <array>
 #include <cstdint>
@@ -10,6 +13,7 @@
 #include "amx.hpp"
 #include "convolution.hpp"
 #include "front_lstm.hpp"
+#include "scan.hpp"
 
 namespace nb = nanobind;
 
@@ -26,6 +30,7 @@ namespace pixelrnn {
     namespace name {                            \
     extern const RecurrentKernel recurrent;     \
     extern const ConvolutionKernel convolution; \
+    extern const ScanKernel scan;               \
     }
 PIXELRNN_KERNELS(PIXELRNN_DECLARE)
 
@@ -36,6 +41,7 @@ struct Build {
     const char* name;
     const RecurrentKernel& recurrent;
     const ConvolutionKernel& convolution;
+    const ScanKernel& scan;
 };
 
 // Memory that the caller has allocated and checked; PyTorch's tensors come as addresses, which costs least.
@@ -111,6 +117,37 @@ void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify,
     build.convolution.backward(c, at(a[2]), at(a[3]), at(a[4]), at(a[5]), at(a[6]), threads);
 }
 
+// Layer, registers of input, other and output, features, outputs, kernel rows above and columns beside, rectify; tensors.
+using Line = std::tuple<std::array<Index, 9>, std::array<Address, 5>>;
+
+// Height, width, slope.
+std::unique_ptr<Scan> make_scan(const Build& build, const std::vector<Line>& lines, Index colours, Index levels,
+                                Index registers, std::array<Index, 3> size, int threads) {
+    Network network{colours, levels, registers, {}};
+    for (const auto& [n, tensors] : lines) {
+        Instruction i{static_cast<Layer>(n[0]), n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8] != 0, {}};
+        for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at(tensors[k]);
+        network.instructions.push_back(i);
+    }
+    nb::gil_scoped_release release;
+    return build.scan.create(network, {size[0], size[1], size[2]}, threads);
+}
+
+std::int64_t* integers(Address address) { return reinterpret_cast<std::int64_t*>(address); }
+
+void scan_step(Scan& scan, Address images, Index count, Address rows, Address cols, Index colour, Address outputs) {
+    nb::gil_scoped_release release;
+    scan.step(integers(images), {count, integers(rows), integers(cols)}, colour, at(outputs));
+}
+
+// Addresses of images, known, uniform and log_prob.
+void scan_run(Scan& scan, Index first, Index end, std::array<Address, 4> a, double temperature) {
+    const Drawing drawing{reinterpret_cast<const bool*>(a[1]), reinterpret_cast<const double*>(a[2]), temperature,
+                          reinterpret_cast<double*>(a[3])};
+    nb::gil_scoped_release release;
+    scan.run(integers(a[0]), first, end, drawing);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -122,12 +159,20 @@ NB_MODULE(_native, module) {
         .def("front_lstm_backward", &front_lstm_backward)
         .def("states", &states)
         .def("saved_size", &saved_size)
+        .def("scan", &make_scan)
         .def("convolve", &convolve)
         .def("convolve_backward", &convolve_backward);
+    nb::class_<Scan>(module, "Scan")
+        .def_prop_ro("state_size", &Scan::state_size)
+        .def("begin", &Scan::begin, nb::call_guard<nb::gil_scoped_release>())
+        .def("step", &scan_step)
+        .def("finish_row", &Scan::finish_row, nb::call_guard<nb::gil_scoped_release>())
+        .def("run", &scan_run)
+        .def("reorder", [](Scan& scan, Address from) { scan.reorder(integers(from)); });
     module.def("builds", [] {
         nb::list found;
 #define PIXELRNN_ADD(isa) \
-    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::convolution}));
+    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::convolution, isa::scan}));
         PIXELRNN_KERNELS(PIXELRNN_ADD)
         return found;
     });

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from pixelrnn import sampling, store
+from pixelrnn import kernels, sampling, store
 from pixelrnn.config import ModelConfig
 from pixelrnn.layers import (
     Apply,
@@ -28,6 +28,8 @@ from pixelrnn.layers import (
 )
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs, outputs_per_colour
 from pixelrnn.masks import colour_groups
+from pixelrnn.native_scan import NativeScan, record
+from pixelrnn.scan import Scan, Steps
 
 __all__ = ["PixelRNN", "Trunk"]
 
@@ -69,7 +71,7 @@ class Trunk(Composite):
         for number in range(self.layers):
             x = apply(f"block{number}", x)
             if self.skip:
-                skips = apply(f"skip{number}", x, onto=skips)
+                x, skips = apply.beside(f"skip{number}", x, onto=skips)
         if skips is not None:
             x = x + skips
         for name in ("head0", "head1", "logits"):
@@ -191,6 +193,7 @@ class PixelRNN(
         width: int | None = None,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
+        watch: sampling.Watch | None = None,
     ) -> Tensor:
         """Draw images from the model, exactly (for temperature 1).
 
@@ -200,9 +203,10 @@ class PixelRNN(
             width: W; None for that of the training images.
             generator: source of all randomness; None is PyTorch's own.
             temperature: logits are divided by it: below 1 is more likely and less varied.
+            watch: called after each row with all images so far, (B, C, H, W), and the part that is done, 0 to 1.
 
         Returns:
-            (B, C, H, W) int64 symbols.
+            (B, C, H, W) int64 symbols. The same seed gives the same images, however a batch is split.
 
         Raises:
             ValueError: a negative count, a size below 1 or not known, or a temperature that is not positive.
@@ -215,49 +219,78 @@ class PixelRNN(
             if value < low:
                 raise ValueError(f"{name}={value}: must be at least {low}")
         shape = (count, self.config.colours, height, width)
-        return sampling.sample(self, shape, self.device, generator, temperature)
+        return sampling.sample(self, shape, self.device, generator, temperature, watch)
 
     def complete(
         self,
         images: Tensor,
         known: Tensor,
         *,
+        particles: int = 64,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
+        watch: sampling.Watch | None = None,
     ) -> Tensor:
-        """Draw the unknown rest of images, exactly, given their known beginning.
+        """Draw the unknown part of images, given the known one.
+
+        Exact, from one scan, if the known part comes first in raster order. Otherwise a scan does not see the known
+        pixels that are still to come: it is corrected with particles (see `posterior`), and the result tends to an
+        exact draw as their number grows. Each image is a draw of its own: repeat it for several completions.
 
         Args:
             images: (B, C, H, W) integers; what is not known is ignored and may hold anything.
-            known: (H, W) or (B, H, W) bool: in each image, all pixels up to some point in raster order.
+            known: (H, W) or (B, H, W) bool.
+            particles: copies of each image, if they are needed; 1 only clamps the known pixels.
             generator: source of all randomness; None is PyTorch's own.
             temperature: logits are divided by it.
+            watch: called after each row with all images (or particles) so far, and the part that is done, 0 to 1.
 
         Returns:
             (B, C, H, W) int64 symbols; known pixels are those of `images`.
 
         Raises:
             TypeError: `images` does not hold integers, or `known` not booleans.
-            ValueError: shapes that do not fit, a known symbol out of range, or known pixels after an unknown one.
+            ValueError: shapes that do not fit, a known symbol out of range, or less than one particle.
         """
-        self._check_layout(images)
-        if not isinstance(known, Tensor):
-            raise TypeError(f"known is a {type(known).__name__}: must be a tensor of booleans")
-        known = known.to(self.device).expand(len(images), -1, -1) if known.ndim == 2 else known.to(self.device)
-        if known.dtype != torch.bool:
-            raise TypeError(f"known has dtype {known.dtype}: must be bool")
-        if known.shape != (len(images), *images.shape[2:]):
-            raise ValueError(
-                f"known has shape {tuple(known.shape)}: must be (H, W) or (B, H, W) of images {tuple(images.shape)}"
-            )
-        flat = known.flatten(1)
-        if bool((flat[:, 1:] & ~flat[:, :-1]).any()):
-            raise ValueError(
-                "known has a known pixel after an unknown one: the known part must come first in raster order, "
-                "as the top rows of an image do"
-            )
-        images = self._checked(torch.where(known[:, None], images.to(self.device), 0))
-        return sampling.complete(self, images, known, generator, temperature)
+        images, known = self._checked_known(images, known, particles)
+        if particles == 1 or sampling.begins_in_raster_order(known):
+            return sampling.complete(self, images, known, generator, temperature, watch)
+        found = sampling.posterior(self, images, known, particles, generator, temperature, watch)
+        return found.draw(generator)
+
+    def posterior(
+        self,
+        images: Tensor,
+        known: Tensor,
+        *,
+        particles: int = 64,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        watch: sampling.Watch | None = None,
+    ) -> sampling.Posterior:
+        """Approximate the distribution of the unknown part of images, given the known one, by weighted particles.
+
+        Sequential Monte Carlo along the raster: see `pixelrnn.sampling.posterior`.
+
+        Args:
+            images, known, particles, generator, temperature, watch: as of `complete`.
+
+        Returns:
+            Particles, their weights, how many of them count, and the log-probability of the known pixels, estimated.
+
+        Raises:
+            TypeError, ValueError: as `complete`.
+        """
+        images, known = self._checked_known(images, known, particles)
+        return sampling.posterior(self, images, known, particles, generator, temperature, watch)
+
+    def start_scan(self, height: int, width: int) -> Scan:
+        """Steps for images of H rows and W columns: in C++ for float32 on the CPU, elsewhere in PyTorch."""
+        size = (self.config.colours, height, width)
+        if kernels.chosen(self.first.weight.dtype, self.device) == "reference":
+            return Steps(self, *size, self.wave_slope)
+        program = record(self.first, self.trunk)
+        return NativeScan(program, self.config.levels, *size, self.wave_slope)
 
     def init_cache(self, batch: int, colours: int, height: int, width: int) -> Cache:
         """Make the state of a scan before the first position (the contract of `scan`)."""
@@ -359,6 +392,22 @@ class PixelRNN(
         if Path(pretrained_model_name_or_path).is_dir():
             return cls.load(pretrained_model_name_or_path)
         return cls.load(store.download(str(pretrained_model_name_or_path), **options))
+
+    def _checked_known(self, images: Tensor, known: Tensor, particles: int) -> tuple[Tensor, Tensor]:
+        """Images, zero where they are not known, and the known pixels of each: (B, H, W)."""
+        self._check_layout(images)
+        if isinstance(particles, bool) or not isinstance(particles, int) or particles < 1:
+            raise ValueError(f"particles={particles}: must be a whole number, at least 1")
+        if not isinstance(known, Tensor):
+            raise TypeError(f"known is a {type(known).__name__}: must be a tensor of booleans")
+        known = known.to(self.device).expand(len(images), -1, -1) if known.ndim == 2 else known.to(self.device)
+        if known.dtype != torch.bool:
+            raise TypeError(f"known has dtype {known.dtype}: must be bool")
+        if known.shape != (len(images), *images.shape[2:]):
+            raise ValueError(
+                f"known has shape {tuple(known.shape)}: must be (H, W) or (B, H, W) of images {tuple(images.shape)}"
+            )
+        return self._checked(torch.where(known[:, None], images.to(self.device), 0)), known
 
     def _check_layout(self, images: Tensor) -> None:
         colours = self.config.colours

@@ -3,53 +3,195 @@
 Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions visited together.
 """
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pixelrnn.layers.base import Cache
+from pixelrnn.layers.base import Cache, reorder_cache
 
-__all__ = ["Choose", "Scannable", "scan", "waves"]
+__all__ = ["COLDEST", "Choose", "Drawing", "Scan", "Scannable", "Stepped", "Steps", "scan", "wave_count", "waves"]
+
+COLDEST = 1e-6
+"""The lowest temperature: far below, logits overflow; here the most likely symbol is as good as certain."""
 
 Choose = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """Given logits (B, K, N), rows (N,), columns (N,) and the colour, return the symbols (B, N)."""
 
 
-class Scannable(Protocol):
-    """What a model offers to `scan`."""
+@dataclass(frozen=True)
+class Drawing:
+    """How symbols are chosen: what is known is kept; else the cumulative distribution is inverted at a uniform number.
+
+    Because the numbers belong to positions, the order of visits does not change the images.
+
+    Attributes:
+        uniform: (B, C, H, W) float64, from 0 to 1.
+        temperature: logits are divided by it.
+        known: (B, H, W) bool, the pixels of which `images` has the symbols; None if there are none.
+        log_prob: (B, C, H, W) float64, filled with the log-probability of each symbol, nats; None if not wanted.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+    """
+
+    uniform: Tensor
+    temperature: float = 1.0
+    known: Tensor | None = None
+    log_prob: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= COLDEST):
+            raise ValueError(f"temperature={self.temperature}: must be positive ({COLDEST:g} or more) and finite")
+
+    def choose(self, images: Tensor, logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> None:
+        """Fill in one colour at some positions, given logits (B, K, N)."""
+        log_prob = (logits.double() / self.temperature).log_softmax(dim=1)
+        cumulative = log_prob.exp().cumsum(dim=1)
+        threshold = self.uniform[:, colour, rows, cols].unsqueeze(1) * cumulative[:, -1:]
+        symbols = (cumulative <= threshold).sum(dim=1).clamp(max=logits.shape[1] - 1)
+        if self.known is not None:
+            symbols = torch.where(self.known[:, rows, cols], images[:, colour, rows, cols], symbols)
+        images[:, colour, rows, cols] = symbols
+        if self.log_prob is not None:
+            self.log_prob[:, colour, rows, cols] = log_prob.gather(1, symbols.unsqueeze(1)).squeeze(1)
+
+
+class Scan(Protocol):
+    """A scan of a batch of images, with its state: the model's steps, in C++ or in PyTorch."""
+
+    @property
+    def slope(self) -> int | None:
+        """See `waves`."""
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Memory of the state, about."""
+
+    def begin(self, batch: int) -> None:
+        """Make the state before the first position, for B images."""
+
+    def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        """Logits (B, K, N) of one colour at some positions, given all that `images` holds before them.
+
+        Calling it again for the same positions is harmless.
+        """
+
+    def finish_row(self, row: int) -> None:
+        """Do what can be done only when a row is complete."""
+
+    def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
+        """Visit the waves of these numbers, (B, C, H, W) int64 filled in place."""
+
+    def reorder(self, order: Tensor) -> None:
+        """Let image b go on from the state of image order[b], (B,) int64, which may repeat and leave out images."""
+
+
+class Stepped(Protocol):
+    """A model whose steps are PyTorch's; see the methods of `PixelRNN`."""
 
     @property
     def wave_slope(self) -> int | None:
-        """Positions with equal col + slope · row do not depend on each other; None: only one position at a time."""
+        """See `waves`."""
 
     def init_cache(self, batch: int, colours: int, height: int, width: int) -> Cache:
         """Make the state before the first position."""
 
     def step(self, cache: Cache, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
-        """Logits (B, K, N) of one colour at some positions, given all that `images` holds before them."""
+        """Logits (B, K, N)."""
 
     def finish_row(self, cache: Cache, row: int) -> None:
         """Do what can be done only when a row is complete."""
 
 
+class Scannable(Protocol):
+    """What a model offers to `scan`."""
+
+    def start_scan(self, height: int, width: int) -> Scan:
+        """Steps for images of H rows and W columns."""
+
+
+class Steps:
+    """A scan by the steps of PyTorch: on any device, in any precision; see `Scan`.
+
+    Args:
+        model: whose steps.
+        colours: C.
+        height: H.
+        width: W.
+        slope: see `waves`.
+    """
+
+    def __init__(self, model: Stepped, colours: int, height: int, width: int, slope: int | None) -> None:
+        self.model, self.shape, self.slope = model, (colours, height, width), slope
+        self.begin(1)
+        self.bytes_per_image = _bytes(self.cache)
+
+    def begin(self, batch: int) -> None:
+        """See `Scan`."""
+        with torch.no_grad():
+            self.cache = self.model.init_cache(batch, *self.shape)
+
+    def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        """See `Scan`."""
+        with torch.no_grad():
+            return self.model.step(self.cache, images, rows, cols, colour)
+
+    def finish_row(self, row: int) -> None:
+        """See `Scan`."""
+        with torch.no_grad():
+            self.model.finish_row(self.cache, row)
+
+    def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
+        """See `Scan`."""
+        colours, height, width = self.shape
+        for rows, cols, completed in waves(height, width, self.slope, images.device, numbers):
+            for colour in range(colours):
+                drawing.choose(images, self.step(images, rows, cols, colour), rows, cols, colour)
+            for row in completed:
+                self.finish_row(row)
+
+    def reorder(self, order: Tensor) -> None:
+        """See `Scan`."""
+        reorder_cache(self.cache, order)
+
+
+def _bytes(cache: Cache) -> int:
+    return sum(
+        _bytes(value) if isinstance(value, dict) else value.nbytes if isinstance(value, Tensor) else 0
+        for value in cache.values()
+    )
+
+
+def wave_count(height: int, width: int, slope: int | None) -> int:
+    """How many waves there are; see `waves`."""
+    return width + (width if slope is None else min(slope, width)) * (height - 1)
+
+
 def waves(
-    height: int, width: int, slope: int | None, device: torch.device | None = None
+    height: int,
+    width: int,
+    slope: int | None,
+    device: torch.device | None = None,
+    numbers: range | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Visit every position once, those with equal col + slope · row together.
+    """Visit every position once, those with equal col + slope · row together: they do not depend on each other.
 
     Args:
         height: H.
         width: W.
-        slope: as in `Scannable.wave_slope`; None, or any slope ≥ W, is raster order.
+        slope: the row above is seen at most `slope - 1` columns to the right; None, or any slope ≥ W, is raster order.
         device: where the indices live.
+        numbers: of the waves to visit; None is all, which are `wave_count` many.
 
     Yields:
         Rows and columns, both (N,) int64, and the rows that are complete after them.
     """
     slope = width if slope is None else min(slope, width)
-    for wave in range(width + slope * (height - 1)):
+    for wave in numbers if numbers is not None else range(wave_count(height, width, slope)):
         first = max(0, -(-(wave - width + 1) // slope))
         rows = torch.arange(first, min(height - 1, wave // slope) + 1, device=device)
         cols = wave - slope * rows
@@ -61,19 +203,19 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
 
     Args:
         model: see `Scannable`.
-        images: (B, C, H, W) integers; filled in place. What is there before its turn is never seen.
+        images: (B, C, H, W) int64; filled in place. What is there before its turn is never seen.
         choose: the symbols at some positions, given their logits.
 
     Returns:
         The same images.
     """
-    _, colours, height, width = images.shape
-    with torch.no_grad():
-        cache = model.init_cache(*images.shape)
-        for rows, cols, completed in waves(height, width, model.wave_slope, images.device):
-            for colour in range(colours):
-                logits = model.step(cache, images, rows, cols, colour)
-                images[:, colour, rows, cols] = choose(logits, rows, cols, colour).to(images.dtype)
-            for row in completed:
-                model.finish_row(cache, row)
+    batch, colours, height, width = images.shape
+    steps = model.start_scan(height, width)
+    steps.begin(batch)
+    for rows, cols, completed in waves(height, width, steps.slope, images.device):
+        for colour in range(colours):
+            logits = steps.step(images, rows, cols, colour)
+            images[:, colour, rows, cols] = choose(logits, rows, cols, colour).to(images.dtype)
+        for row in completed:
+            steps.finish_row(row)
     return images

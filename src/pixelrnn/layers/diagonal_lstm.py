@@ -50,17 +50,17 @@ class DiagonalBiLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
-        return kernels.front_lstm(x, self._weights(), diagonal=True)
+        return kernels.front_lstm(x, self.weights(), diagonal=True)
 
     def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
         """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
-        return kernels.front_lstm(x, self._weights(), (weight, bias), diagonal=True, residual=residual)
+        return kernels.front_lstm(x, self.weights(), (weight, bias), diagonal=True, residual=residual)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, not shifted, without gradients: (B, F, H, W) → two of (2, B, h, H, W)."""
-        return kernels.front_states(x, self._weights(), diagonal=True)
+        return kernels.front_states(x, self.weights(), diagonal=True)
 
-    def _weights(self) -> kernels.Weights:
+    def weights(self) -> kernels.Weights:
         """Weights as kernels take them, of both directions."""
         input_weight = self.input_to_state.masked_weight().view(2, 4 * self.hidden, -1, 1)
         input_bias = self.input_to_state.bias.view(2, -1)
@@ -68,11 +68,11 @@ class DiagonalBiLSTM(Layer):
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""
-        shape = (2, batch, -1, height + 1, width + 1)
+        shape = (batch, -1, -1, height + 1, width + 1)
         return {
             "gates": self.hidden_init.new_zeros(batch, 4 * self.hidden, height, width),
-            "hidden": self.hidden_init[:, None, :, None, None].expand(shape).clone(),
-            "cell": self.cell_init[:, None, :, None, None].expand(shape).clone(),
+            "hidden": self.hidden_init[:, :, None, None].expand(shape).clone(),
+            "cell": self.cell_init[:, :, None, None].expand(shape).clone(),
         }
 
     def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
@@ -82,19 +82,19 @@ class DiagonalBiLSTM(Layer):
         hidden, cell = self._cell(
             LEFT,
             left,
-            cache["hidden"][LEFT][:, :, rows, cols + 1],
-            cache["hidden"][LEFT][:, :, rows + 1, cols],
-            cache["cell"][LEFT][:, :, rows + 1, cols],
+            cache["hidden"][:, LEFT][:, :, rows, cols + 1],
+            cache["hidden"][:, LEFT][:, :, rows + 1, cols],
+            cache["cell"][:, LEFT][:, :, rows + 1, cols],
         )
-        cache["hidden"][LEFT][:, :, rows + 1, cols + 1] = hidden
-        cache["cell"][LEFT][:, :, rows + 1, cols + 1] = cell
-        right_above: Tensor = cache["hidden"][RIGHT][:, :, rows, cols]
+        cache["hidden"][:, LEFT][:, :, rows + 1, cols + 1] = hidden
+        cache["cell"][:, LEFT][:, :, rows + 1, cols + 1] = cell
+        right_above: Tensor = cache["hidden"][:, RIGHT][:, :, rows, cols]
         return hidden + right_above
 
     def finish_row(self, cache: Cache, row: int) -> None:
         """Do the right-to-left pass over this row."""
         width = cache["gates"].shape[-1]
-        all_hidden, all_cell = cache["hidden"][RIGHT], cache["cell"][RIGHT]
+        all_hidden, all_cell = cache["hidden"][:, RIGHT], cache["cell"][:, RIGHT]
         for col in reversed(range(width)):
             here = slice(col, col + 1)
             beside = slice(col + 1, col + 2)

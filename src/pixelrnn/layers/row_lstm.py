@@ -57,18 +57,18 @@ class RowLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute h everywhere: (B, F, H, W) → (B, h, H, W)."""
-        return kernels.front_lstm(x, self._weights(), diagonal=False)
+        return kernels.front_lstm(x, self.weights(), diagonal=False)
 
     def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
         """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
-        return kernels.front_lstm(x, self._weights(), (weight, bias), diagonal=False, residual=residual)
+        return kernels.front_lstm(x, self.weights(), (weight, bias), diagonal=False, residual=residual)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, without gradients: (B, F, H, W) → two of (B, h, H, W)."""
-        hidden, cell = kernels.front_states(x, self._weights(), diagonal=False)
+        hidden, cell = kernels.front_states(x, self.weights(), diagonal=False)
         return hidden[0], cell[0]
 
-    def _weights(self) -> kernels.Weights:
+    def weights(self) -> kernels.Weights:
         """Weights as kernels take them, of one direction; taps to the right of the position are never open."""
         taps = self.input_to_state.masked_weight()[:, :, 0, : self.kernel // 2 + 1]
         bias = self.input_to_state.bias

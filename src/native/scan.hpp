@@ -1,0 +1,71 @@
+// A network visited position by position, as sampling, completion and decoding need it.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "front_lstm.hpp"
+
+namespace pixelrnn {
+
+enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add };
+
+// What a network does at a position, one after the other. Vectors of features are in numbered registers.
+struct Instruction {
+    Layer layer;
+    Index input, other, output;  // registers; `other`, if not -1, is added
+    Index features, outputs;     // of input and output
+    Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side
+    bool rectify;                // the input is max(0, x)
+    // Weight (outputs, features, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
+    const float* tensors[5];
+};
+
+struct Network {
+    Index colours, levels;
+    Index registers;  // the last instruction writes the outputs: K a colour, or one log-odds if there are two levels
+    std::vector<Instruction> instructions;
+};
+
+struct ScanSize {
+    Index height, width;
+    Index slope;  // positions with equal col + slope · row are visited together
+};
+
+// Positions that do not depend on each other.
+struct Positions {
+    Index count;
+    const std::int64_t *rows, *cols;
+};
+
+// How symbols are chosen: what is known is kept, the rest is drawn at uniform numbers.
+struct Drawing {
+    const bool* known;      // (B, H, W); null: nothing
+    const double* uniform;  // (B, C, H, W)
+    double temperature;
+    double* log_prob;       // (B, C, H, W) of the symbols; null: not wanted
+};
+
+// A scan of a batch, with its state. Images are (B, C, H, W).
+class Scan {
+public:
+    virtual ~Scan() = default;
+    virtual Index state_size() const = 0;  // floats an image
+    // Make the state before the first position.
+    virtual void begin(Index batch) = 0;
+    // Outputs (B, K, N) of one colour at some positions, given all symbols before them.
+    virtual void step(const std::int64_t* images, Positions positions, Index colour, float* outputs) = 0;
+    virtual void finish_row(Index row) = 0;
+    // Visit waves first ... end - 1 and fill them in.
+    virtual void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) = 0;
+    // Image b goes on from the state of image from[b].
+    virtual void reorder(const std::int64_t* from) = 0;
+};
+
+struct ScanKernel {
+    std::unique_ptr<Scan> (*create)(const Network&, const ScanSize&, int threads);
+};
+
+}  // namespace pixelrnn
