@@ -34,17 +34,21 @@ types: $(VENV)/.installed-test
 sanitize: $(VENV)/.installed-test
 	$(PIP) -e . -C cmake.define.PIXELRNN_SANITIZE=ON -C build-dir=build/sanitize
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
-		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/test_kernels.py -k "not compiled and not registered"; \
+		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/test_kernels.py tests/test_scan.py -k "not compiled and not registered"; \
 		status=$$?; $(PIP) -e .; exit $$status
 
-$(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/native/*)
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/native/*)
+
+$(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
+# Not after the one above: each installation builds the extension.
+$(VENV)/.installed-test: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[datasets,tensorboard,test]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -22,8 +22,9 @@ from rich.console import Console
 import pixelrnn
 from pixelrnn import commands, console, figures, kernels, sampling, store
 
+USE = importlib.import_module("pixelrnn.commands.use")
 TRAIN = importlib.import_module("pixelrnn.commands.train")  # `commands.train` is the function in it.
-COMMANDS = ["train", "evaluate", "sample", "complete", "score", "info", "recipes", "prepare", "figure"]
+COMMANDS = ["train", "evaluate", "sample", "complete", "surprise", "score", "info", "recipes", "prepare", "figure"]
 TINY = ["--set=layers=1", "--set=hidden=3", "--set=head=4", "--set=batch=4", "--set=validations=2", "--set=warmup=1"]
 
 
@@ -618,13 +619,68 @@ def test_complete_keeps_what_is_known(run, binary, monkeypatch, tmp_path, keep, 
 
 
 @pytest.mark.parametrize(
+    ("keep", "known"),
+    [("bottom-half", 12), ("left-half", 15), ("right-half", 15), ("all-but-hole", 24), ("mask.png", 10)],
+)
+def test_complete_corrects_for_what_comes_later(run, binary, tmp_path, keep, known):
+    mask = np.zeros((5, 6), dtype=np.uint8)
+    mask[3:, 1:] = 255
+    Image.fromarray(mask).save("mask.png")
+    ran = run("complete", binary, "--keep", keep, "-n", 2, "--completions", 3, "--particles", 8, "-o", "c.png")
+    assert (ran.status, ran.err) == (0, "")
+    assert "effective number of the 8 particles: " in ran.out
+    assert int(USE._known(keep, 5, 6).sum()) == known
+    assert (tmp_path / "c.png").exists()
+    ran = run("complete", binary, "--keep", keep, "-n", 2, "--particles", 1, "-o", "c.png")
+    assert "known pixels that come later in raster order were not seen" in ran.out
+
+
+def test_a_mask_of_another_size_is_refused(refused, binary, tmp_path):
+    Image.new("L", (7, 5)).save("mask.png")
+    assert "--keep mask.png: has 5 × 7 pixels, the images 5 × 6" in refused("complete", binary, "--keep", "mask.png")
+    (tmp_path / "mask.png").write_bytes(b"not a picture")
+    assert "mask.png" in refused("complete", binary, "--keep", "mask.png")
+    assert "--particles" in refused("complete", binary, "--particles", "0")
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_samples_can_be_seen_as_they_are_drawn(run, binary, tmp_path, suffix):
+    ran = run("sample", binary, "-n", 3, "--animate", "-o", f"s.{suffix}")
+    assert (ran.status, ran.err) == (0, "")
+    run("sample", binary, "-n", 3, "-o", "s.png")
+    with Image.open(f"s.{suffix}") as moving, Image.open("s.png") as still:
+        assert moving.n_frames == 5
+        first = np.array(moving.convert("RGB")).astype(int)
+        moving.seek(4)
+        last = np.array(moving.convert("RGB")).astype(int)
+        assert np.abs(last - np.array(still.convert("RGB"))).max() < 16
+        assert np.abs(first - last).max() > 100
+
+
+def test_an_animation_needs_a_format_that_moves(refused, binary, tmp_path):
+    assert "an animation is a file with suffix .gif or .webp" in refused("sample", binary, "--animate", "-o", "s.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_surprise_shows_what_pixels_cost(run, colour, tmp_path, number):
+    ran = run("surprise", colour, "-n", number, "-o", "s.png")
+    assert (ran.status, ran.err) == (0, "")
+    found = re.search(rf"s.png: {number} images, ([0-9.]+) nats on average", ran.out)
+    model, images = pixelrnn.load(colour), torch.from_numpy(data_of(colour).test[:number])
+    assert float(found[1]) == pytest.approx(float(-model.log_prob(images).mean()), abs=0.01)
+    with Image.open("s.png") as picture:
+        assert picture.width > picture.height / 2
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--keep", "nonsense"], "--keep nonsense: must be top-half, rows:N or pixels:N"),
-        (["--keep", "rows:"], "must be top-half, rows:N or pixels:N"),
-        (["--keep", "rows:-1"], "must be top-half, rows:N or pixels:N"),
-        (["--keep", "rows:²"], "must be top-half, rows:N or pixels:N"),
-        (["--keep", "cols:2"], "must be top-half, rows:N or pixels:N"),
+        (["--keep", "nonsense"], "--keep nonsense: must be top-half, bottom-half, left-half"),
+        (["--keep", "rows:"], "must be top-half, bottom-half, left-half"),
+        (["--keep", "rows:-1"], "must be top-half, bottom-half, left-half"),
+        (["--keep", "rows:²"], "must be top-half, bottom-half, left-half"),
+        (["--keep", "cols:2"], "must be top-half, bottom-half, left-half"),
         (["--keep", "rows:6"], "--keep rows:6: the images have only 5 rows of 6 pixels"),
         (["--keep", "pixels:31"], "--keep pixels:31: the images have only 5 rows of 6 pixels"),
         (["--split", "exam"], "split 'exam' does not exist"),

@@ -248,18 +248,18 @@ def test_a_watcher_sees_images_grow(network, precision):
     model = make_model(network).to(getattr(torch, precision))
     seen = []
     images = model.sample(
-        3, height=4, width=5, generator=seeded(), watch=lambda now, part: seen.append((now.clone(), part))
+        3, height=4, width=5, generator=seeded(), watch=lambda now, rows: seen.append((now.clone(), rows.tolist()))
     )
-    assert [part for _, part in seen] == [0.25, 0.5, 0.75, 1.0]
+    assert [rows for _, rows in seen] == [[1] * 3, [2] * 3, [3] * 3, [4] * 3]
     for row, (now, _) in enumerate(seen):
         assert torch.equal(now[:, :, : row + 1], images[:, :, : row + 1])
     hole = torch.ones(4, 5, dtype=torch.bool)
     hole[1, 1] = False
     parts = []
     model.complete(
-        images, hole, particles=3, generator=seeded(), watch=lambda now, part: parts.append((len(now), part))
+        images, hole, particles=3, generator=seeded(), watch=lambda now, rows: parts.append((len(now), rows.tolist()))
     )
-    assert parts == [(9, 0.25), (9, 0.5), (9, 0.75), (9, 1.0)]
+    assert parts == [(9, [rows] * 9) for rows in (1, 2, 3, 4)]
 
 
 def drawn(logits, temperature=1.0):

@@ -114,9 +114,10 @@ def sample(
     temperature: Temperature = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
+    animate: Annotated[bool, typer.Option("--animate", help="Show how they are drawn: a .gif or .webp file.")] = False,
 ) -> None:
     """Draw images from the model."""
-    commands.sample(model, number, out, height, width, temperature, seed, device)
+    commands.sample(model, number, out, height, width, temperature, seed, device, animate)
 
 
 @app.command()
@@ -125,7 +126,11 @@ def complete(
     data: Data = None,
     split: Split = "test",
     keep: Annotated[
-        str, typer.Option(help="What is known: top-half, rows:N, or pixels:N (in raster order).")
+        str,
+        typer.Option(
+            help="What is known: top-half, bottom-half, left-half, right-half, all-but-hole, rows:N, pixels:N (in "
+            "raster order), or a picture in which it is white."
+        ),
     ] = "top-half",
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images.")] = 8,
     completions: Annotated[int, typer.Option(min=1, max=LARGEST, help="How many completions of each.")] = 4,
@@ -133,9 +138,28 @@ def complete(
     temperature: Temperature = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
+    particles: Annotated[
+        int,
+        typer.Option(
+            min=1, max=LARGEST, help="Copies of each, where known pixels come later than missing ones; 1: clamp."
+        ),
+    ] = 64,
 ) -> None:
-    """Complete images whose beginning is known, beside the originals."""
-    commands.complete(model, data, split, keep, number, completions, out, temperature, seed, device)
+    """Complete images of which a part is known, beside the originals."""
+    commands.complete(model, data, split, keep, number, completions, out, temperature, seed, device, particles)
+
+
+@app.command()
+def surprise(
+    model: ModelArgument,
+    data: Data = None,
+    split: Split = "test",
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many images.")] = 8,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The picture.")] = Path("surprise.png"),
+    device: Device = "auto",
+) -> None:
+    """Draw images beside what each of their pixels costs."""
+    commands.surprise(model, data, split, number, out, device)
 
 
 @app.command()

@@ -24,8 +24,22 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from pixelrnn.pictures import INK, ArrayLike, as_array, to_picture
+from pixelrnn.store import atomic_path
 
-__all__ = ["context", "contexts", "nats_map", "save", "softmax_curves", "training_curve"]
+__all__ = [
+    "ANIMATED",
+    "context",
+    "contexts",
+    "nats_map",
+    "save",
+    "save_animation",
+    "softmax_curves",
+    "surprise",
+    "training_curve",
+]
+
+ANIMATED = (".gif", ".webp")
+"""Suffixes of pictures that move."""
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 
@@ -62,6 +76,42 @@ def nats_map(image: ArrayLike, nats: ArrayLike, levels: int, *, unit: str = "nat
         axes.set_axis_off()
         axes.set_title(title, fontsize=10, color=INK)
     _colour_bar(figure, heat, [left, right], unit)
+    return _rendered(figure)
+
+
+def surprise(images: ArrayLike, nats: ArrayLike, levels: int, *, columns: int = 4) -> Image.Image:
+    """Images, each beside what its pixels cost, all on one scale.
+
+    Args:
+        images: integers (N, C, H, W), symbols 0 .. levels-1.
+        nats: negative log-likelihood of each symbol (N, C, H, W), which is summed over colours.
+        levels: K, size of the alphabet.
+        columns: pairs in a row.
+
+    Raises:
+        ValueError: as `to_picture`, or `nats` of another shape or not finite, or no column.
+    """
+    array = as_array(images)
+    drawn = to_picture(array, levels)
+    costs = _reals(nats, "nats")
+    if costs.shape != array.shape:
+        raise ValueError(f"nats has shape {costs.shape}; it must be {array.shape}")
+    if columns < 1:
+        raise ValueError(f"columns is {columns}; it must be at least 1")
+    costs = costs.sum(1)
+    count, height, width = costs.shape
+    columns = min(columns, count)
+    figure, panels = _panels(-(-count // columns), 2 * columns, 1.3, 1.3 * min(max(height / width, 0.25), 4) + 0.25)
+    for axes in panels:
+        axes.set_axis_off()
+    for number in range(count):
+        left, right = panels[2 * number : 2 * number + 2]
+        left.imshow(drawn[number], interpolation="nearest")
+        heat = right.imshow(
+            costs[number], cmap="viridis", interpolation="nearest", vmin=min(0.0, costs.min()), vmax=costs.max()
+        )
+        right.set_title(f"{costs[number].sum():,.1f} nats", fontsize=9, color=INK)
+    _colour_bar(figure, heat, panels, "nats a pixel")
     return _rendered(figure)
 
 
@@ -218,6 +268,41 @@ def save(picture: Image.Image | Figure, path: str | Path) -> Path:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    return path
+
+
+def save_animation(frames: Sequence[Image.Image], path: str | Path, *, seconds: float = 3.0) -> Path:
+    """Write pictures as one that moves, whole or not at all; the last one stays for a while.
+
+    Args:
+        frames: of one size.
+        path: a `.gif` or `.webp` file.
+        seconds: how long it runs.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: no frames, or another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ANIMATED:
+        raise ValueError(f"{path}: animations are {' or '.join(ANIMATED)}")
+    if not frames:
+        raise ValueError("frames is empty: an animation has at least one")
+    each = max(20, round(1000 * seconds / len(frames)))
+    with atomic_path(path) as temporary:
+        buffer = io.BytesIO()
+        frames[0].save(
+            buffer,
+            path.suffix[1:].upper(),
+            save_all=True,
+            append_images=frames[1:],
+            duration=[each] * (len(frames) - 1) + [2000],
+            loop=0,
+            **({"lossless": True} if path.suffix.lower() == ".webp" else {}),
+        )
+        temporary.write_bytes(buffer.getvalue())
     return path
 
 

@@ -203,7 +203,7 @@ class PixelRNN(
             width: W; None for that of the training images.
             generator: source of all randomness; None is PyTorch's own.
             temperature: logits are divided by it: below 1 is more likely and less varied.
-            watch: called after each row with all images so far, (B, C, H, W), and the part that is done, 0 to 1.
+            watch: called after each row with all images so far, (B, C, H, W), and the rows done of each, (B,).
 
         Returns:
             (B, C, H, W) int64 symbols. The same seed gives the same images, however a batch is split.
@@ -243,7 +243,7 @@ class PixelRNN(
             particles: copies of each image, if they are needed; 1 only clamps the known pixels.
             generator: source of all randomness; None is PyTorch's own.
             temperature: logits are divided by it.
-            watch: called after each row with all images (or particles) so far, and the part that is done, 0 to 1.
+            watch: called after each row with all images (or particles) so far, and the rows done of each.
 
         Returns:
             (B, C, H, W) int64 symbols; known pixels are those of `images`.

@@ -58,13 +58,20 @@ def to_picture(images: ArrayLike, levels: int) -> Pixels:
 
 
 def grid(
-    images: ArrayLike, levels: int, *, columns: int | None = None, scale: int | None = None, gap: int = 2
+    images: ArrayLike,
+    levels: int,
+    *,
+    known: ArrayLike | None = None,
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = 2,
 ) -> Image.Image:
     """Images row by row, on grey.
 
     Args:
         images: integers (N, C, H, W), symbols 0 .. levels-1.
         levels: K, size of the alphabet.
+        known: bool (H, W) or (N, H, W), false where a pixel is covered in light blue; all are shown unless given.
         columns: images in a row; about the square root of N unless given.
         scale: side of a pixel; small images are enlarged to about 84 pixels unless given.
         gap: grey pixels between images and around them.
@@ -74,6 +81,8 @@ def grid(
     """
     pictures = to_picture(images, levels)
     count, height, width = pictures.shape[:3]
+    if known is not None:
+        pictures = _covered(pictures, known)
     columns = math.ceil(math.sqrt(count)) if columns is None else _at_least(1, columns, "columns")
     gap = _at_least(0, gap, "gap")
     padded = np.full((-(-count // columns) * columns, height, width, 3), _GAP, dtype=np.uint8)
@@ -114,7 +123,7 @@ def completions(
         wanted = ", ".join(map(str, (count, "P", *one)))
         raise ValueError(f"completed has shape {array.shape}; it must be ({wanted}), P at least 1")
     middle = to_picture(array.reshape(-1, *array.shape[2:]), levels).reshape(count, -1, height, width, 3)
-    left = np.where(_known(known, right.shape[:3])[..., None], right, np.array(_UNKNOWN, dtype=np.uint8))
+    left = _covered(right, known)
 
     scale, gap = _scale(scale, height, width), _at_least(0, gap, "gap")
     parts = {"occluded": left[:, None], "completions": middle, "original": right[:, None]}
@@ -148,6 +157,11 @@ def _known(known: ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         given = f"{array.dtype} {array.shape}"
         raise ValueError(f"known is {given}; it must be bool {shape[1:]} or {shape}")
     return np.broadcast_to(array, shape)
+
+
+def _covered(pictures: Pixels, known: ArrayLike) -> Pixels:
+    """Pictures (N, H, W, 3) in which what is not known is light blue."""
+    return np.where(_known(known, pictures.shape[:3])[..., None], pictures, np.array(_UNKNOWN, dtype=np.uint8))
 
 
 def _at_least(least: int, value: int, name: str) -> int:

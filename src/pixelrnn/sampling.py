@@ -19,9 +19,9 @@ MEMORY = 2**28
 LARGEST = 256
 """And how many those are at most."""
 
-Watch = Callable[[Tensor, float], None]
-"""Is told of all images so far, (B, C, H, W) int64, which it must not change, and of the part that is done, after each
-row. Pixels that were not visited are 0, or as they were given."""
+Watch = Callable[[Tensor, Tensor], None]
+"""Called after each row with all images so far, (B, C, H, W) int64, which it must not change, and how many rows of each
+are complete, (B,) int64. Pixels that were not visited yet are 0, or as they were given."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ def posterior(
     scan = model.start_scan(height, width)
     together = max(1, _together(scan) // particles) * particles
     found: list[tuple[Tensor, ...]] = []
+    rows = torch.zeros(len(filled), dtype=torch.int64)
     for start in range(0, max(1, len(filled)), together):
         part = slice(start, start + together)
         cloud = _Particles(filled[part], clamped[part], particles, generator, temperature)
@@ -144,8 +145,9 @@ def posterior(
             scan.run(cloud.images, numbers, cloud.drawing)
             if row < height - 1:
                 cloud.resample(scan)
+            rows[part] = row + 1
             if watch is not None:
-                watch(filled, (start + len(cloud.images) * (row + 1) / height) / max(1, len(filled)))
+                watch(filled, rows)
         found.append(cloud.result())
     weights, ancestors, log_evidence = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Posterior(
@@ -225,16 +227,16 @@ def _fill(
     """Draw what is not known, in place; a few images at a time."""
     _, _, height, width = images.shape
     scan = model.start_scan(height, width)
-    together, done = _together(scan), 0
+    together, rows = _together(scan), torch.zeros(len(images), dtype=torch.int64)
     for number, part in enumerate(images.split(together)):
         clamped = None if known is None else known[number * together : number * together + len(part)]
         drawing = Drawing(_uniform(part.shape, images.device, generator), temperature, clamped)
         scan.begin(len(part))
         for row, numbers in enumerate(_rows(scan, height, width)):
             scan.run(part, numbers, drawing)
+            rows[number * together : number * together + len(part)] = row + 1
             if watch is not None:
-                watch(images, (done + len(part) * (row + 1) / height) / max(1, len(images)))
-        done += len(part)
+                watch(images, rows)
     return images
 
 

@@ -13,6 +13,7 @@ from pixelrnn.commands.use import complete as complete
 from pixelrnn.commands.use import evaluate_model as evaluate_model
 from pixelrnn.commands.use import sample as sample
 from pixelrnn.commands.use import score as score
+from pixelrnn.commands.use import surprise as surprise
 
 __all__ = [
     "USER_ERRORS",
@@ -27,5 +28,6 @@ __all__ = [
     "prepare_photos",
     "sample",
     "score",
+    "surprise",
     "train",
 ]

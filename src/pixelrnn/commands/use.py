@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pixelrnn import console, figures, pictures
@@ -24,9 +25,13 @@ from pixelrnn.commands.common import (
 )
 from pixelrnn.data import load_images
 from pixelrnn.likelihood import bits_per_dim, evenly_spaced
+from pixelrnn.sampling import begins_in_raster_order
 from pixelrnn.store import atomic_path
 
-__all__ = ["complete", "evaluate_model", "sample", "score"]
+__all__ = ["complete", "evaluate_model", "sample", "score", "surprise"]
+
+FRAMES = 60
+"""How many pictures an animation has, about, at most."""
 
 
 def evaluate_model(
@@ -76,15 +81,33 @@ def sample(
     temperature: float,
     seed: int,
     device: str,
+    animate: bool,
 ) -> None:
-    """Draw images, and save them as a picture or an array."""
+    """Draw images, and save them as a picture, as one that shows how they were drawn, or as an array."""
+    if animate and out.suffix.lower() not in figures.ANIMATED:
+        raise ValueError(f"--out {out}: an animation is a file with suffix {' or '.join(figures.ANIMATED)}")
     check_out(out, picture=out.suffix != ".npy")
     model = load_model(name, device)
+    levels, frames = model.config.levels, list[Image.Image]()
+
+    def watch(images: Tensor, rows: Tensor) -> None:
+        all_rows = torch.arange(images.shape[2])
+        if int(rows.min()) % max(1, len(all_rows) // FRAMES) == 0 or int(rows.min()) == len(all_rows):
+            known = (all_rows < rows[:, None])[:, :, None].expand(-1, -1, images.shape[3])
+            frames.append(pictures.grid(images.cpu(), levels, known=known))
+
     begun = time.monotonic()
     images = model.sample(
-        number, height=height, width=width, generator=generator_of(seed), temperature=temperature
+        number,
+        height=height,
+        width=width,
+        generator=generator_of(seed),
+        temperature=temperature,
+        watch=watch if animate else None,
     ).cpu()
-    if out.suffix == ".npy":
+    if animate:
+        out = figures.save_animation(frames, out)
+    elif out.suffix == ".npy":
         with atomic_path(out) as temporary:
             buffer = io.BytesIO()
             np.save(buffer, images.numpy().astype(np.uint8))
@@ -95,13 +118,30 @@ def sample(
 
 
 def _known(keep: str, height: int, width: int) -> Tensor:
+    """The pixels that a word names, or that are white in a picture: (H, W) bool."""
+    rows, cols = torch.arange(height)[:, None], torch.arange(width)[None]
+    middle = (rows - (height - 1) / 2).abs() < height / 4
+    named = {
+        "top-half": (rows < height // 2) | (cols < 0),
+        "bottom-half": (rows >= height - height // 2) | (cols < 0),
+        "left-half": (cols < width // 2) | (rows < 0),
+        "right-half": (cols >= width - width // 2) | (rows < 0),
+        "all-but-hole": ~(middle & ((cols - (width - 1) / 2).abs() < width / 4)),
+    }
+    if keep in named:
+        return named[keep]
+    if Path(keep).is_file():
+        with Image.open(keep) as picture:
+            mask = torch.from_numpy(np.array(picture.convert("L")) >= 128)
+        if mask.shape != (height, width):
+            raise ValueError(
+                f"--keep {keep}: has {mask.shape[0]} × {mask.shape[1]} pixels, the images {height} × {width}"
+            )
+        return mask
     kind, _, text = keep.partition(":")
-    if keep == "top-half":
-        count = height // 2 * width
-    elif kind in ("rows", "pixels") and text.isdecimal():
-        count = int(text) * (width if kind == "rows" else 1)
-    else:
-        raise ValueError(f"--keep {keep}: must be top-half, rows:N or pixels:N")
+    if kind not in ("rows", "pixels") or not text.isdecimal():
+        raise ValueError(f"--keep {keep}: must be {', '.join(named)}, rows:N, pixels:N or a picture (white is known)")
+    count = int(text) * (width if kind == "rows" else 1)
     if count > height * width:
         raise ValueError(f"--keep {keep}: the images have only {height} rows of {width} pixels")
     return (torch.arange(height * width) < count).view(height, width)
@@ -118,6 +158,7 @@ def complete(
     temperature: float,
     seed: int,
     device: str,
+    particles: int,
 ) -> None:
     """Complete the first images of a split, and draw them beside the originals."""
     check_out(out, picture=True)
@@ -126,10 +167,35 @@ def complete(
     known = _known(keep, *originals.shape[2:])
     begun = time.monotonic()
     repeated = originals.repeat_interleave(completions, dim=0)
-    drawn = model.complete(repeated, known, generator=generator_of(seed), temperature=temperature).cpu()
-    drawn = drawn.unflatten(0, (len(originals), completions))
+    generator, note = generator_of(seed), ""
+    if particles == 1 or begins_in_raster_order(known[None]):
+        drawn = model.complete(repeated, known, particles=1, generator=generator, temperature=temperature)
+        if not begins_in_raster_order(known[None]):
+            note = "\nknown pixels that come later in raster order were not seen: --particles corrects for that"
+    else:
+        found = model.posterior(repeated, known, particles=particles, generator=generator, temperature=temperature)
+        drawn = found.draw(generator)
+        size, least = float(found.effective_size.median()), float(found.effective_size.min())
+        note = (
+            f"\neffective number of the {particles} particles: {size:.1f} (median), {least:.1f} (least); "
+            f"beginnings left: {int(found.ancestors.median())} (median)"
+        )
+    drawn = drawn.cpu().unflatten(0, (len(originals), completions))
     out = figures.save(pictures.completions(originals, known, drawn, model.config.levels), out)
-    console.say(f"{out}: {completions} completions of {len(originals)} images in {time.monotonic() - begun:.1f} s")
+    console.say(
+        f"{out}: {completions} completions of {len(originals)} images in {time.monotonic() - begun:.1f} s{note}"
+    )
+
+
+def surprise(name: str, data: str | None, split: str, number: int, out: Path, device: str) -> None:
+    """Draw the first images of a split beside what each of their pixels costs."""
+    check_out(out, picture=True)
+    model = load_model(name, device)
+    images = torch.from_numpy(dataset_of(model, data).split(split)[:number])
+    with torch.no_grad():
+        nats = -model.log_prob(images, per_pixel=True).double().cpu()
+    out = figures.save(figures.surprise(images, nats, model.config.levels), out)
+    console.say(f"{out}: {len(images)} images, {nats.flatten(1).sum(1).mean():.2f} nats on average")
 
 
 def score(name: str, paths: list[str], out: Path, maps: Path | None, batch: int, device: str) -> None:
