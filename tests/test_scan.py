@@ -217,6 +217,9 @@ def test_wrong_tensors_are_refused_before_memory_is_touched():
         steps.run(images, range(99), drawing)
     with pytest.raises(ValueError, match=r"known is torch.bool of shape \(4, 5\)"):
         steps.run(images, range(1), Drawing(drawing.uniform, known=torch.ones(4, 5, dtype=torch.bool)))
+    known = torch.ones(2, 4, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"images has symbols 0 … 2: must be 0 … 1"):
+        steps.run(images + 2 * (torch.arange(5) == 3), range(1), Drawing(drawing.uniform, known=known))
     with pytest.raises(ValueError, match=r"order has 0 … 2: must be from 0 to 1"):
         steps.reorder(torch.tensor([0, 2]))
     with pytest.raises(ValueError, match="row=4: must be from 0 to 3"):

@@ -108,13 +108,13 @@ Index in_flight(const ScanSize& size) { return std::min(size.height, (size.width
 
 class Convolve final : public Step {
 public:
-    Convolve(const Instruction& i, const ScanSize& size, Index colours, Index levels)
+    Convolve(const Instruction& i, const ScanSize& size_of, Index colours, Index levels)
         : i_(i), out_{i.outputs, colours}, taps_(i.above * (2 * i.side + 1) + i.side + 1), scale_(2.0f / static_cast<float>(levels - 1)),
-          input_(in_flight(size) + i.above, size.width, i.features, i.side, i.side, 0),
+          input_(in_flight(size_of) + i.above, size_of.width, i.features, i.side, i.side, 0),
           weights_(taps_ * i.features, colours, counts(), [&](Index c, Index k, Index n) {
               return i.tensors[0][((out_.first(c) + n) * i.features + k % i.features) * taps_ + k / i.features];
           }, [&](Index c, Index n) { return i.tensors[1][out_.first(c) + n]; }) {
-        if (i.layer == Layer::convolve && taps_ > 1) size_of_state();
+        if (i.layer == Layer::convolve && taps_ > 1) size = input_.size;
     }
     Index depth() const override { return taps_ * i_.features; }
     void begin(Part& part) const override {
@@ -144,7 +144,6 @@ private:
         for (Index c = 0; c < out_.colours; ++c) found.push_back(out_.count(c));
         return found;
     }
-    void size_of_state() { size = input_.size; }
     void gather(Part& part) const {
         const Index f = i_.features, whole = (2 * i_.side + 1) * f, half = (i_.side + 1) * f;
         part.each([&](Index m, Index b, Index row, Index col) {

@@ -142,7 +142,8 @@ class NativeScan:
         ]
         self.program = program
         self.slope = min(width, slope or width)
-        self.colours, self.outputs, self.height, self.width = colours, outputs_per_colour(levels), height, width
+        self.levels, self.colours, self.height, self.width = levels, colours, height, width
+        self.outputs = outputs_per_colour(levels)
         self.batch = 0
         self._scan = choice.build().scan(
             lines, colours, levels, program.registers, (height, width, self.slope), torch.get_num_threads()
@@ -182,6 +183,10 @@ class NativeScan:
         self._check("images", images, torch.int64, self._shape)
         self._check("uniform", drawing.uniform, torch.float64, self._shape)
         if drawing.known is not None:
+            if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.levels:
+                raise ValueError(
+                    f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.levels - 1}"
+                )
             self._check("known", drawing.known, torch.bool, (self.batch, self.height, self.width))
         if drawing.log_prob is not None:
             self._check("log_prob", drawing.log_prob, torch.float64, self._shape)
