@@ -1,5 +1,6 @@
 """What the benchmarks share: timing, the machine, and a process of its own for each case."""
 
+import argparse
 import json
 import os
 import platform
@@ -14,9 +15,45 @@ from typing import Any
 import torch
 
 import pixelrnn_command
-from pixelrnn.recipes import Recipe
+from pixelrnn.recipes import Recipe, recipes
 
-__all__ = ["alone", "begin", "machine", "peak_memory", "seconds", "side_of"]
+__all__ = ["alone", "begin", "headed", "parsed", "parser_of", "peak_memory", "seconds", "side_of", "write"]
+
+
+def parser_of(doc: str | None, default: list[str]) -> argparse.ArgumentParser:
+    """A command line with what all benchmarks take."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", default=default, metavar="RECIPE")
+    parser.add_argument("--rounds", type=int, default=7, help="medians are over so many rounds (default 7)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one case, here; figures as JSON
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for, of recipes that exist."""
+    options = parser.parse_args()
+    for name in options.recipes:
+        if name not in recipes():
+            parser.error(f"there is no recipe {name!r}: choose from {', '.join(recipes())}")
+    return options
+
+
+def headed(rounds: int) -> dict[str, Any]:
+    """Print, and give, what figures depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    facts = {"processor": processor, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print(f"{', '.join(f'{key} {value}' for key, value in facts.items())}; medians of {rounds} rounds")
+    return facts
+
+
+def write(file: Path | None, facts: dict[str, Any], cases: list[dict[str, Any]]) -> None:
+    """Keep all figures, if that was asked for."""
+    if file:
+        file.write_text(json.dumps({"machine": facts, "cases": cases}, indent=2) + "\n")
 
 
 def seconds(action: Callable[[], object], times: int = 1) -> float:
@@ -49,12 +86,3 @@ def alone(script: str, arguments: list[str]) -> dict[str, Any]:
 def begin() -> None:
     """In a process of its own: use memory as the `pixelrnn` command does."""
     pixelrnn_command.settle()
-
-
-def machine() -> dict[str, Any]:
-    """What figures depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    return {"processor": processor, "threads": torch.get_num_threads(), "torch": torch.__version__}

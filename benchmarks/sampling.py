@@ -12,16 +12,14 @@ Every case runs in a process of its own; the memory told is what sampling adds t
 nothing else.
 """
 
-import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from common import alone, begin, machine, peak_memory, seconds, side_of
+from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
 from pixelrnn.native_scan import NativeScan
 from pixelrnn.recipes import Recipe
@@ -85,26 +83,17 @@ def measure(recipe: Recipe, batch: int, side: int, rounds: int) -> dict[str, Any
 
 def main() -> None:
     """Read the command line; run each case in a process of its own; print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", default=DEFAULT, metavar="RECIPE")
+    parser = parser_of(__doc__, DEFAULT)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64], help="images at a time (default 1 16 64)")
     parser.add_argument("--side", type=int, nargs="+", help="rows and columns; default: those of the recipe")
-    parser.add_argument("--rounds", type=int, default=7, help="medians are over so many rounds (default 7)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one case, here; figures as JSON
-    options = parser.parse_args()
-    known = recipes()
-    for name in options.recipes:
-        if name not in known:
-            parser.error(f"there is no recipe {name!r}: choose from {', '.join(known)}")
+    options, known = parsed(parser), recipes()
     if options.one:
         begin()
         recipe = known[options.recipes[0]]
         print(json.dumps(measure(recipe, options.batch[0], options.side[0], options.rounds)))
         return
 
-    facts = machine()
-    print(f"{', '.join(f'{key} {value}' for key, value in facts.items())}; medians of {options.rounds} rounds")
+    facts = headed(options.rounds)
     print(f"{'recipe':<24}{'side':>5}{'batch':>6}{'ms/image':>10}{'× forward':>11}", end="")
     print(f"{'naive ×':>9}{'raster ×':>10}{'MiB':>7}")
     found = []
@@ -121,8 +110,7 @@ def main() -> None:
                     f"{'-' if raster is None else format(raster, '.2f'):>10}{figures['memory_mib']:>7.0f}",
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "cases": found}, indent=2) + "\n")
+    write(options.json, facts, found)
 
 
 if __name__ == "__main__":

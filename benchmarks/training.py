@@ -14,17 +14,15 @@ Useful operations are those of products at positions inside the image: two for e
 (forward, gradient of the input, gradient of the weight). A tap counts whole if a mask leaves any of its weights.
 """
 
-import argparse
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from common import alone, begin, machine, peak_memory, seconds, side_of
+from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 from pixelrnn.recipes import Recipe, with_settings
@@ -118,22 +116,14 @@ def measure(recipe: Recipe, rounds: int, steps: int, reference_steps: int) -> di
 
 def main() -> None:
     """Read the command line; run each recipe in a process of its own; print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", default=DEFAULT, metavar="RECIPE")
-    parser.add_argument("--rounds", type=int, default=7, help="medians are over so many rounds (default 7)")
+    parser = parser_of(__doc__, DEFAULT)
     parser.add_argument("--steps", type=int, default=5, help="optimiser steps a round (default 5)")
     parser.add_argument(
         "--reference-steps", type=int, default=1, help="steps a round on the reference path; 0 for none"
     )
     parser.add_argument("--precision", default="float32", help="float32 (default) or bf16")
     parser.add_argument("--batch", type=int, help="another batch than the recipe's")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # one recipe, here; figures as JSON
-    options = parser.parse_args()
-    known = recipes()
-    for name in options.recipes:
-        if name not in known:
-            parser.error(f"there is no recipe {name!r}: choose from {', '.join(known)}")
+    options, known = parsed(parser), recipes()
     if options.one:
         begin()
         recipe = with_settings(known[options.recipes[0]], {"precision": options.precision})
@@ -142,8 +132,7 @@ def main() -> None:
         print(json.dumps(measure(recipe, options.rounds, options.steps, options.reference_steps)))
         return
 
-    facts = machine()
-    print(f"{', '.join(f'{key} {value}' for key, value in facts.items())}; medians of {options.rounds} rounds")
+    facts = headed(options.rounds)
     print(f"{'recipe':<26}{'batch':>6}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'matmul':>8}{'share':>7}", end="")
     print(f"{'× reference':>13}{'× float32':>11}{'MiB':>7}{'first step s':>14}")
     found = []
@@ -165,8 +154,7 @@ def main() -> None:
             f"{figures['first_step_seconds']:>14.2f}",
             flush=True,
         )
-    if options.json:
-        options.json.write_text(json.dumps({"machine": facts, "recipes": found}, indent=2) + "\n")
+    write(options.json, facts, found)
 
 
 if __name__ == "__main__":

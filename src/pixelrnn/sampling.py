@@ -168,10 +168,10 @@ class _Particles:
         self, images: Tensor, known: Tensor, count: int, generator: torch.Generator | None, temperature: float
     ) -> None:
         self.images, self.known, self.count, self.generator = images, known, count, generator
-        log_prob = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
+        self.log_prob = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
         uniform = _uniform(images.shape, images.device, generator)
-        self.drawing = Drawing(uniform, temperature, known.contiguous(), log_prob)
-        self.before = log_prob.new_zeros(len(images) // count, count)
+        self.drawing = Drawing(uniform, temperature, known.contiguous(), self.log_prob)
+        self.before = self.log_prob.new_zeros(len(images) // count, count)
         self.evidence = self.before[:, 0].clone()
         self.ancestor = torch.arange(count, device=images.device).expand_as(self.before).clone()
 
@@ -193,8 +193,7 @@ class _Particles:
         order = (chosen + self.count * torch.arange(len(chosen), device=chosen.device)[:, None]).flatten()
         scan.reorder(order)
         self.images.copy_(self.images[order])
-        if self.drawing.log_prob is not None:
-            self.drawing.log_prob.copy_(self.drawing.log_prob[order])
+        self.log_prob.copy_(self.log_prob[order])
 
     def weights(self) -> Tensor:
         """(B, P), of sum 1."""
@@ -207,8 +206,7 @@ class _Particles:
 
     def _total(self) -> Tensor:
         """Log-probability of the known pixels that were met: (B, P)."""
-        assert self.drawing.log_prob is not None
-        met = torch.where(self.known[:, None], self.drawing.log_prob, 0)
+        met = torch.where(self.known[:, None], self.log_prob, 0)
         return met.flatten(1).sum(1).view_as(self.before)
 
     def _gain(self) -> Tensor:
