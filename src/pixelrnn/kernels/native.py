@@ -205,16 +205,16 @@ def _convolution(x: Tensor, weight: Tensor, height: int, width: int) -> tuple[tu
     """Sizes, x and weight as the kernel takes them."""
     batch, features, rows, cols = x.shape
     above, side = height // 2, width // 2
-    checked = _check("weight", weight, (len(weight), features, above * width + side + 1))
-    return (batch, rows, cols, features, len(weight), above, side), _features_last(x), checked
+    checked = _check("weight", weight, (weight.shape[0], features, above * width + side + 1))
+    return (batch, rows, cols, features, weight.shape[0], above, side), _features_last(x), checked
 
 
 def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, base: Tensor | None
 ) -> Tensor:
     sizes, maps, weight = _convolution(x, weight, height, width)
-    bias = _check("bias", bias, (len(weight),))
-    output = _new_maps(x, len(weight))
+    bias = _check("bias", bias, (weight.shape[0],))
+    output = _new_maps(x, weight.shape[0])
     if base is not None:
         if base.shape != output.shape or base.dtype != torch.float32:
             raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
@@ -224,7 +224,7 @@ def _convolve(
 
 
 def _new_convolve(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return _new_maps(x, len(weight))
+    return _new_maps(x, weight.shape[0])
 
 
 def _convolve_backward(
@@ -249,7 +249,7 @@ def _convolve_backward(
 
 def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(len(weight))
+    return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(weight.shape[0])
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
