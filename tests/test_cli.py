@@ -656,6 +656,13 @@ def test_samples_can_be_seen_as_they_are_drawn(run, binary, tmp_path, suffix):
         assert np.abs(first - last).max() > 100
 
 
+def test_an_animation_has_as_many_frames_however_samples_are_split(run, binary, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "LARGEST", 2)
+    assert run("sample", binary, "-n", 7, "--animate", "-o", "s.gif").status == 0
+    with Image.open("s.gif") as moving:
+        assert moving.n_frames == 5
+
+
 def test_an_animation_needs_a_format_that_moves(refused, binary, tmp_path):
     assert "an animation is a file with suffix .gif or .webp" in refused("sample", binary, "--animate", "-o", "s.png")
     assert not list(tmp_path.iterdir())

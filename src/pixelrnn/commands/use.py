@@ -92,7 +92,8 @@ def sample(
 
     def watch(images: Tensor, rows: Tensor) -> None:
         all_rows = torch.arange(images.shape[2])
-        if int(rows.min()) % max(1, len(all_rows) // FRAMES) == 0 or int(rows.min()) == len(all_rows):
+        due = int(rows.sum()) * min(FRAMES, len(all_rows)) // (len(rows) * len(all_rows))
+        if due > len(frames):
             known = (all_rows < rows[:, None])[:, :, None].expand(-1, -1, images.shape[3])
             frames.append(pictures.grid(images.cpu(), levels, known=known))
 
