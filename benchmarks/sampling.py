@@ -21,9 +21,9 @@ import torch
 
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
-from pixelrnn.native_scan import NativeScan
+from pixelrnn.native_scan import NativeScan, record
 from pixelrnn.recipes import Recipe
-from pixelrnn.scan import Drawing, wave_count
+from pixelrnn.scan import Drawing, Scan, Steps, wave_count
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 
@@ -33,9 +33,10 @@ def raster_sampler(model: PixelRNN, batch: int, side: int) -> Callable[[], objec
     shape = (batch, model.config.colours, side, side)
 
     def draw() -> None:
-        scan = model.start_scan(side, side)
-        if isinstance(scan, NativeScan):
-            scan = NativeScan(scan.program, model.config.levels, *shape[1:], None)
+        if kernels.chosen() == "reference":
+            scan: Scan = Steps(model, *shape[1:], None)
+        else:
+            scan = NativeScan(record(model.first, model.trunk), model.config.levels, *shape[1:], None)
         scan.begin(batch)
         images = torch.zeros(shape, dtype=torch.int64)
         scan.run(images, range(wave_count(side, side, None)), Drawing(torch.rand(shape, dtype=torch.float64)))

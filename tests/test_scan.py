@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn import ModelConfig, PixelRNN, native_scan, sampling
+from pixelrnn import ModelConfig, PixelRNN, sampling
 from pixelrnn.kernels import choice
 from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.native_scan import NativeScan, record
@@ -244,4 +244,3 @@ def test_layers_without_steps_in_cpp_are_named():
     first = MaskedConv2d("A", (3, 3), torch.arange(1), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(TypeError, match="Other: has no step in C"):
         record(first, Whole({"other": Other()}))
-    assert native_scan.FIRST == 0

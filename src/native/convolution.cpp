@@ -1,7 +1,9 @@
-// Masked convolutions, forward and backward. Compiled once for each instruction set.
+// Chains of masked convolutions, forward and backward. Compiled once for each instruction set.
 //
-// An image is copied once into a frame of zeros. The taps of a kernel row at a position are then one run of floats, and a
-// convolution is a sum of a few products, one a kernel row, in which the rows of the left matrix overlap.
+// A task takes an image through the whole chain, so that maps are still in the second-level cache where the next line reads
+// them. For a kernel with neighbours, an image is copied once into a frame of zeros: the taps of a kernel row at a position
+// are then one run of floats, and a convolution is a sum of a few products, one a kernel row, in which the rows of the left
+// matrix overlap.
 
 #include "convolution.hpp"
 
@@ -10,36 +12,56 @@
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
-// The taps of a kernel, and how maps are cut up. The positions of a 1 × 1 kernel have no neighbours: they count as many
-// maps of one short row.
-struct Shape {
-    Index above, side, span, taps;
-    Index maps, height, width, positions;
+// How the batch is cut. If no line has neighbours, positions count as images of one short row: there are more to share.
+struct Cut {
+    Index images, height, width, positions;
 
-    explicit Shape(const Convolution& c)
-        : above(c.above), side(c.side), span(2 * c.side + 1), taps(c.above * span + c.side + 1), maps(c.batch),
-          height(c.height), width(c.width), positions(c.batch * c.height * c.width) {
-        if (taps == 1) {
-            maps = (positions + CHUNK - 1) / CHUNK;
+    explicit Cut(const Chain& c) : images(c.batch), height(c.height), width(c.width), positions(c.batch * c.height * c.width) {
+        if (std::all_of(c.lines.begin(), c.lines.end(), [](const Line& line) { return line.above == 0 && line.side == 0; })) {
+            images = (positions + CHUNK - 1) / CHUNK;
             height = 1;
             width = CHUNK;
         }
     }
+    Index largest() const { return height * width; }
+    Index first(Index image) const { return image * largest(); }
+    // Positions of an image; the last may have fewer.
+    Index count(Index image) const { return std::min(largest(), positions - first(image)); }
+};
+
+// How images are shared among tasks.
+struct Share {
+    Index images, count;
+    Share(Index images, int threads) : images(images), count(std::min<Index>(images, threads == 1 ? 1 : 4 * threads)) {}
+    Index first(Index task) const { return images * task / count; }
+};
+
+// The taps of a kernel, and how it goes over an image: in panes, which are the whole of it, or some positions of a 1 × 1
+// kernel, whose maps then stay in the first-level cache.
+struct Shape {
+    Index above, side, span, taps, height, width;
+
+    Shape(const Line& line, const Cut& cut)
+        : above(line.above), side(line.side), span(2 * side + 1), taps(above * span + side + 1),
+          height(taps == 1 ? 1 : cut.height), width(taps == 1 ? CHUNK : cut.width) {}
     // Columns of a kernel row that are open.
     Index open(Index row) const { return row < above ? span : side + 1; }
-    // The first position of a map, and its columns: the last map may be narrower.
-    Index first(Index map) const { return map * height * width; }
-    Index columns(Index map) const { return std::min(width, positions - first(map)); }
+    // Call run(first position, columns) for each pane of so many positions.
+    template <typename Run>
+    void panes(Index positions, Run run) const {
+        const Index size = height * width;
+        for (Index first = 0; first < positions; first += size) run(first, std::min(width, positions - first));
+    }
 };
 
 // Maps of `features` a position inside a frame of zeros: `side` columns on either side, and rows above or below.
 struct Framed {
-    Index height, features, top, side, line;
+    Index height, features, top, bottom, side, line;
     bool bare;
     Buffer data;
 
     Framed(const Shape& shape, Index features, Index top, Index bottom)
-        : height(shape.height), features(features), top(top), side(shape.side),
+        : height(shape.height), features(features), top(top), bottom(bottom), side(shape.side),
           line((shape.width + 2 * shape.side) * features), bare(shape.taps == 1), data(allocate((height + top + bottom) * line)) {
         std::fill(data.get(), data.get() + (height + top + bottom) * line, 0.0f);
     }
@@ -63,85 +85,292 @@ struct Framed {
     }
 };
 
-// How maps are shared among tasks.
-struct Share {
-    Index maps, count;
-    Share(Index maps, int threads) : maps(maps), count(std::min<Index>(maps, threads == 1 ? 1 : 4 * threads)) {}
-    Index first(Index task) const { return maps * task / count; }
+// The frames of a task: lines of the same geometry share one, as they use it one after the other.
+class Frames {
+public:
+    const Framed& of(const Shape& shape, Index features, Index top, Index bottom) {
+        for (const auto& frame : frames_)
+            if (frame->features == features && frame->top == top && frame->bottom == bottom && frame->side == shape.side)
+                return *frame;
+        return *frames_.emplace_back(std::make_unique<Framed>(shape, features, top, bottom));
+    }
+
+private:
+    std::vector<std::unique_ptr<Framed>> frames_;
 };
 
-void forward(const Convolution& c, const float* base, float* output, int threads) {
-    const Shape shape(c);
-    const ForwardProduct product(
-        shape.taps * c.features, c.outputs,
-        [&](Index k, Index n) { return c.weight[(n * c.features + k % c.features) * shape.taps + k / c.features]; }, c.bias);
-    const Share share(shape.maps, threads);
-    run_tasks(share.count, threads, [&](Index task) {
-        const Framed frame(shape, c.features, c.above, 0);
-        std::vector<Term> terms(c.above + 1);
-        for (Index map = share.first(task); map < share.first(task + 1); ++map) {
-            const Index first = shape.first(map), columns = shape.columns(map);
-            const float* x = frame.around(c.x + first * c.features, columns, c.features, c.rectify);
-            for (Index r = 0; r < shape.height; ++r) {
-                for (Index row = 0; row <= c.above; ++row)
-                    terms[row] = {x + (r + row) * frame.line, c.features, shape.open(row) * c.features};
-                const Index at = (first + r * shape.width) * c.outputs;
-                product.run(columns, terms, base == nullptr ? nullptr : base + at, output + at);
-            }
+// Room of a task for the maps of an image that nobody keeps.
+class Spare {
+public:
+    explicit Spare(Index size) : size_(size) {}
+    float* take() {
+        if (free_.empty()) free_.push_back(all_.emplace_back(allocate(size_)).get());
+        float* map = free_.back();
+        free_.pop_back();
+        return map;
+    }
+    void give(float* map) { free_.push_back(map); }
+
+private:
+    Index size_;
+    std::vector<Buffer> all_;
+    std::vector<float*> free_;
+};
+
+// What both directions know of a chain.
+struct Plan {
+    const Chain& chain;
+    Cut cut;
+    std::vector<Index> features;  // of each map
+    std::vector<Index> last_use;  // the line that reads it last
+    Index widest;                 // floats of the largest map of an image
+
+    explicit Plan(const Chain& chain) : chain(chain), cut(chain), features(chain.maps.size()), last_use(chain.maps.size(), -1), widest(0) {
+        for (std::size_t n = 0; n < chain.lines.size(); ++n) {
+            const Line& line = chain.lines[n];
+            features[line.input] = line.features;
+            features[line.output] = line.outputs;
+            if (line.other >= 0) features[line.other] = line.outputs;
+            for (const Index map : {line.input, line.other})
+                if (map >= 0) last_use[map] = static_cast<Index>(n);
         }
+        for (const Index each : features) widest = std::max(widest, each * cut.largest());
+    }
+    // A map of an image.
+    template <typename Float>
+    Float* of(Float* map, Index image, Index number) const {
+        return map == nullptr ? nullptr : map + cut.first(image) * features[number];
+    }
+};
+
+class Forward {
+public:
+    Forward(const Line& line, const Cut& cut)
+        : line_(line), shape_(line, cut),
+          product_(shape_.taps * line.features, line.outputs,
+                   [&](Index k, Index n) { return line.weight[(n * line.features + k % line.features) * shape_.taps + k / line.features]; },
+                   line.bias) {}
+
+    // `base` may be null, or `output`.
+    void run(Index positions, Frames& frames, const float* from, const float* base, float* output) const {
+        const Framed& frame = frames.of(shape_, line_.features, shape_.above, 0);
+        std::vector<Term> terms(shape_.above + 1);
+        shape_.panes(positions, [&](Index first, Index columns) {
+            const float* x = frame.around(from + first * line_.features, columns, line_.features, line_.rectify);
+            for (Index r = 0; r < shape_.height; ++r) {
+                for (Index row = 0; row <= shape_.above; ++row)
+                    terms[row] = {x + (r + row) * frame.line, line_.features, shape_.open(row) * line_.features};
+                const Index at = (first + r * shape_.width) * line_.outputs;
+                product_.run(columns, terms, base == nullptr ? nullptr : base + at, output + at);
+            }
+        });
+    }
+
+private:
+    const Line& line_;
+    Shape shape_;
+    ForwardProduct product_;
+};
+
+class Backward {
+public:
+    Backward(const Line& line, const Cut& cut)
+        : line_(line), shape_(line, cut), padded_(round_up(line.outputs, V)),
+          // Kernel rows from the last to the first, each from right to left: so an input meets the outputs it went to.
+          product_(shape_.taps * line.features, line.features, line.outputs, shape_.taps * padded_, [&](Index k, Index n) {
+              const Index o = k % padded_, at = k / padded_;
+              if (o >= line.outputs) return 0.0f;
+              Index row = shape_.above, col = shape_.side - at;
+              if (at > shape_.side) {
+                  row -= 1 + (at - shape_.side - 1) / shape_.span;
+                  col = shape_.span - 1 - (at - shape_.side - 1) % shape_.span;
+              }
+              return line.weight[(o * line.features + n) * shape_.taps + row * shape_.span + col];
+          }) {}
+    Index sums_size() const { return product_.sums_size; }
+
+    // `d_x` may be null, and is `base` + what this line adds; `base` may be null, or `d_x`. `sums` are those of the task.
+    void run(Index positions, Frames& frames, Frames& d_frames, const float* from, const float* d_output, const float* base, float* d_x,
+             float* sums) const {
+        const Framed& x_frame = frames.of(shape_, line_.features, shape_.above, 0);
+        const Framed& d_frame = d_frames.of(shape_, padded_, 0, shape_.above);
+        std::vector<Term> terms(shape_.above + 1);
+        std::vector<Window> windows(shape_.height);
+        std::vector<BackwardProduct::Part> parts;
+        for (Index row = 0; row <= shape_.above; ++row) parts.push_back({shape_.open(row) * line_.features, row * x_frame.line});
+        shape_.panes(positions, [&](Index first, Index columns) {
+            const float* x = x_frame.around(from + first * line_.features, columns, line_.features, line_.rectify);
+            const float* d = d_frame.around(d_output + first * line_.outputs, columns, line_.outputs, false);
+            for (Index r = 0; r < shape_.height; ++r) {
+                for (Index below = 0; below <= shape_.above; ++below) {
+                    const Index skipped = below == 0 ? shape_.side : 0;
+                    terms[below] = {d + (r + below) * d_frame.line + skipped * padded_, padded_, (shape_.span - skipped) * padded_};
+                }
+                const Index at = (first + r * shape_.width) * line_.features;
+                if (d_x != nullptr)
+                    product_.inputs(columns, terms, line_.rectify ? from + at : nullptr, base == nullptr ? nullptr : base + at, d_x + at);
+                windows[r] = {x + r * x_frame.line, line_.features, d + r * d_frame.line + shape_.side * padded_, padded_, columns};
+            }
+            product_.weights(windows, parts, sums);
+        });
+    }
+
+    // Write gradients of weight and bias.
+    void unpack(const float* sums, float* d_weight, float* d_bias) const {
+        product_.unpack(
+            sums, [&](Index n, Index k) { return d_weight + (n * line_.features + k % line_.features) * shape_.taps + k / line_.features; },
+            d_bias);
+    }
+
+private:
+    const Line& line_;
+    Shape shape_;
+    Index padded_;
+    BackwardProduct product_;
+};
+
+template <typename Product>
+std::vector<std::unique_ptr<Product>> products(const Plan& plan) {
+    std::vector<std::unique_ptr<Product>> found;
+    for (const Line& line : plan.chain.lines)
+        found.push_back(line.weight == nullptr ? nullptr : std::make_unique<Product>(line, plan.cut));
+    return found;
+}
+
+// Take an image through the chain.
+void forward_image(const Plan& plan, const std::vector<std::unique_ptr<Forward>>& products, Index image, Frames& frames, Spare& spare) {
+    const Index positions = plan.cut.count(image);
+    std::vector<float*> maps(plan.features.size());
+    for (std::size_t n = 0; n < maps.size(); ++n) maps[n] = plan.of(plan.chain.maps[n], image, static_cast<Index>(n));
+    for (std::size_t n = 0; n < products.size(); ++n) {
+        const Line& line = plan.chain.lines[n];
+        const auto ends = [&](Index map) { return plan.chain.maps[map] == nullptr && plan.last_use[map] == static_cast<Index>(n); };
+        bool given = false;
+        if (maps[line.output] == nullptr) {
+            // What is added to may be overwritten, if nobody reads it again.
+            given = line.other >= 0 && line.other != line.input && ends(line.other);
+            maps[line.output] = given ? maps[line.other] : spare.take();
+        }
+        const float* base = line.other < 0 ? nullptr : maps[line.other];
+        if (products[n] != nullptr) {
+            products[n]->run(positions, frames, maps[line.input], base, maps[line.output]);
+        } else {
+            sum_rows(maps[line.output], maps[line.input], base, positions * line.outputs);
+        }
+        if (ends(line.input)) spare.give(maps[line.input]);
+        if (line.other >= 0 && line.other != line.input && ends(line.other) && !given) spare.give(maps[line.other]);
+    }
+}
+
+void forward(const Chain& chain, int threads) {
+    const Plan plan(chain);
+    const auto each = products<Forward>(plan);
+    const Share share(plan.cut.images, threads);
+    run_tasks(share.count, threads, [&](Index task) {
+        Frames frames;
+        Spare spare(plan.widest);
+        for (Index image = share.first(task); image < share.first(task + 1); ++image) forward_image(plan, each, image, frames, spare);
     });
 }
 
-void backward(const Convolution& c, const float* d_output, const float* base, float* d_x, float* d_weight, float* d_bias,
-              int threads) {
-    const Shape shape(c);
-    const Index padded = round_up(c.outputs, V);
-    // Kernel rows from the last to the first, each from right to left: so an input meets the outputs that it went to.
-    const BackwardProduct product(
-        shape.taps * c.features, c.features, c.outputs, shape.taps * padded, [&](Index k, Index n) {
-            const Index o = k % padded, at = k / padded;
-            if (o >= c.outputs) return 0.0f;
-            Index row = shape.above, col = shape.side - at;
-            if (at > shape.side) {
-                row -= 1 + (at - shape.side - 1) / shape.span;
-                col = shape.span - 1 - (at - shape.side - 1) % shape.span;
-            }
-            return c.weight[(o * c.features + n) * shape.taps + row * shape.span + col];
-        });
-    const Share share(shape.maps, threads);
-    const Index count = std::max<Index>(1, share.count), size = product.sums_size;
+// The gradients of an image's maps on the way back. Those of the output, and what is added to that of x, are only read.
+class GradientMaps {
+public:
+    GradientMaps(const Plan& plan, const ChainGradients& d, Index image, Spare& spare)
+        : plan_(plan), spare_(spare), positions_(plan.cut.count(image)), wants_x_(d.x != nullptr), x_(plan.of(d.x, image, 0)),
+          read_(plan.features.size(), nullptr), written_(plan.features.size(), nullptr) {
+        read_[plan.chain.lines.back().output] = plan.of(d.output, image, plan.chain.lines.back().output);
+        if (d.beside != nullptr) read_[0] = plan.of(d.beside, image, 0);
+    }
+    bool wants(Index map) const { return map > 0 || wants_x_; }
+    // What is known so far; null: nothing.
+    const float* of(Index map) const { return read_[map]; }
+    // Where more may be added to it.
+    float* target(Index map) {
+        if (written_[map] == nullptr) written_[map] = map == 0 ? x_ : spare_.take();
+        return written_[map];
+    }
+    void set(Index map) { read_[map] = written_[map]; }
+    // Add the gradient of `from` to that of `to`; if it is not needed again, its place may become that of `to`.
+    void pass(Index from, Index to, bool last) {
+        if (!wants(to)) return;
+        if (last && to > 0 && read_[to] == nullptr) {
+            std::swap(written_[to], written_[from]);
+            read_[to] = read_[from];
+            return;
+        }
+        const Index size = positions_ * plan_.features[to];
+        const float* before = read_[to];
+        float* sum = target(to);
+        if (before == nullptr) {
+            copy_row(sum, read_[from], size);
+        } else {
+            sum_rows(sum, before, read_[from], size);
+        }
+        set(to);
+    }
+    void release(Index map) {
+        if (written_[map] != nullptr && map > 0) spare_.give(written_[map]);
+        written_[map] = nullptr;
+    }
+
+private:
+    const Plan& plan_;
+    Spare& spare_;
+    Index positions_;
+    bool wants_x_;
+    float* x_;
+    std::vector<const float*> read_;
+    std::vector<float*> written_;
+};
+
+// Take an image's gradients back through the chain; `sums` are those of the task.
+void backward_image(const Plan& plan, const std::vector<std::unique_ptr<Backward>>& products, const ChainGradients& d, Index image,
+                    Frames& frames, Frames& d_frames, Spare& spare, float* sums) {
+    GradientMaps maps(plan, d, image, spare);
+    for (std::size_t n = products.size(); n-- > 0;) {
+        const Line& line = plan.chain.lines[n];
+        if (products[n] != nullptr) sums -= products[n]->sums_size();
+        if (maps.of(line.output) == nullptr) continue;  // nobody used it
+        if (products[n] != nullptr) {
+            const float* base = maps.of(line.input);
+            float* d_input = maps.wants(line.input) ? maps.target(line.input) : nullptr;
+            products[n]->run(plan.cut.count(image), frames, d_frames, plan.of(plan.chain.maps[line.input], image, line.input),
+                             maps.of(line.output), base, d_input, sums);
+            if (d_input != nullptr) maps.set(line.input);
+        } else {
+            maps.pass(line.output, line.input, false);
+        }
+        if (line.other >= 0) maps.pass(line.output, line.other, true);
+        maps.release(line.output);
+    }
+}
+
+void backward(const Chain& chain, const ChainGradients& d, int threads) {
+    const Plan plan(chain);
+    const auto each = products<Backward>(plan);
+    const Share share(plan.cut.images, threads);
+    Index size = 0;
+    for (const auto& product : each) size += product == nullptr ? 0 : product->sums_size();
+    const Index count = std::max<Index>(1, share.count);
     const Buffer sums = allocate(count * size);
     if (share.count == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
     run_tasks(share.count, threads, [&](Index task) {
+        Frames frames, d_frames;
+        Spare spare(plan.widest);
         float* own = sums.get() + task * size;
         std::fill(own, own + size, 0.0f);
-        const Framed x_frame(shape, c.features, c.above, 0), d_frame(shape, padded, 0, c.above);
-        std::vector<Term> terms(c.above + 1);
-        std::vector<Window> windows(shape.height);
-        std::vector<BackwardProduct::Part> parts;
-        for (Index row = 0; row <= c.above; ++row) parts.push_back({shape.open(row) * c.features, row * x_frame.line});
-        for (Index map = share.first(task); map < share.first(task + 1); ++map) {
-            const Index first = shape.first(map), columns = shape.columns(map);
-            const float* x = x_frame.around(c.x + first * c.features, columns, c.features, c.rectify);
-            const float* d = d_frame.around(d_output + first * c.outputs, columns, c.outputs, false);
-            for (Index r = 0; r < shape.height; ++r) {
-                for (Index below = 0; below <= c.above; ++below) {
-                    const Index skipped = below == 0 ? c.side : 0;
-                    terms[below] = {d + (r + below) * d_frame.line + skipped * padded, padded, (shape.span - skipped) * padded};
-                }
-                const Index at = (first + r * shape.width) * c.features;
-                if (d_x != nullptr)
-                    product.inputs(columns, terms, c.rectify ? c.x + at : nullptr, base == nullptr ? nullptr : base + at, d_x + at);
-                windows[r] = {x + r * x_frame.line, c.features, d + r * d_frame.line + c.side * padded, padded, columns};
-            }
-            product.weights(windows, parts, own);
-        }
+        for (Index image = share.first(task); image < share.first(task + 1); ++image)
+            backward_image(plan, each, d, image, frames, d_frames, spare, own + size);
     });
     // Add up the tasks, always in the same order.
     for (Index task = 1; task < count; ++task) add_row(sums.get(), sums.get() + task * size, size);
-    product.unpack(
-        sums.get(),
-        [&](Index n, Index k) { return d_weight + (n * c.features + k % c.features) * shape.taps + k / c.features; }, d_bias);
+    const float* from = sums.get();
+    for (std::size_t n = 0; n < each.size(); ++n) {
+        if (each[n] == nullptr) continue;
+        each[n]->unpack(from, d.weights[n], d.biases[n]);
+        from += each[n]->sums_size();
+    }
 }
 
 }  // namespace

@@ -96,36 +96,49 @@ Index saved_size(const Build& build, Sizes sizes, Options options) {
     return build.recurrent.saved_size(problem_of(sizes, options, 0, {}));
 }
 
-// Batch, height, width, features, outputs, kernel rows above the centre, kernel columns on either side of it.
-using ConvolutionSizes = std::array<Index, 7>;
+// Maps of input, other and output, features, outputs, kernel rows above and columns beside, rectify; weight and bias.
+using ChainLine = std::tuple<std::array<Index, 8>, std::array<Address, 2>>;
 
-Convolution convolution_of(const ConvolutionSizes& s, bool rectify, Address x, Address weight, Address bias) {
-    return {s[0], s[1], s[2], s[3], s[4], s[5], s[6], rectify, at(x), at(weight), at(bias)};
+Chain chain_of(std::array<Index, 3> size, const std::vector<ChainLine>& lines, const std::vector<Address>& maps) {
+    Chain chain{size[0], size[1], size[2], {}, {}};
+    for (const auto& [n, tensors] : lines)
+        chain.lines.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, at(tensors[0]), at(tensors[1])});
+    for (const Address map : maps) chain.maps.push_back(at(map));
+    return chain;
 }
 
-// Addresses of x, weight, bias, base and output.
-void convolve(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 5> a, int threads) {
-    const Convolution c = convolution_of(sizes, rectify, a[0], a[1], a[2]);
+// Sizes are batch, height and width.
+void convolve(const Build& build, std::array<Index, 3> size, const std::vector<ChainLine>& lines, const std::vector<Address>& maps,
+              int threads) {
+    const Chain chain = chain_of(size, lines, maps);
     nb::gil_scoped_release release;
-    build.convolution.forward(c, at(a[3]), at(a[4]), threads);
+    build.convolution.forward(chain, threads);
 }
 
-// Addresses of x, weight, and the gradients of output, of x from elsewhere, and of x, weight and bias.
-void convolve_backward(const Build& build, ConvolutionSizes sizes, bool rectify, std::array<Address, 7> a, int threads) {
-    const Convolution c = convolution_of(sizes, rectify, a[0], a[1], 0);
+// Addresses are the gradients of output, of x from elsewhere, and of x; then those of weight and bias of each line.
+void convolve_backward(const Build& build, std::array<Index, 3> size, const std::vector<ChainLine>& lines,
+                       const std::vector<Address>& maps, std::array<Address, 3> a, const std::vector<std::array<Address, 2>>& d,
+                       int threads) {
+    const Chain chain = chain_of(size, lines, maps);
+    ChainGradients gradients{at(a[0]), at(a[1]), at(a[2]), {}, {}};
+    for (const auto& each : d) {
+        gradients.weights.push_back(at(each[0]));
+        gradients.biases.push_back(at(each[1]));
+    }
     nb::gil_scoped_release release;
-    build.convolution.backward(c, at(a[2]), at(a[3]), at(a[4]), at(a[5]), at(a[6]), threads);
+    build.convolution.backward(chain, gradients, threads);
 }
 
-// Layer, registers of input, other and output, features, outputs, kernel rows above and columns beside, rectify; tensors.
-using Line = std::tuple<std::array<Index, 9>, std::array<Address, 5>>;
+// Layer, registers of other and output, features, outputs, kernel rows above and columns beside, rectify; registers of
+// inputs; tensors.
+using ScanLine = std::tuple<std::array<Index, 8>, std::vector<Index>, std::array<Address, 5>>;
 
 // Height, width, slope.
-std::unique_ptr<Scan> make_scan(const Build& build, const std::vector<Line>& lines, Index colours, Index levels,
+std::unique_ptr<Scan> make_scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
                                 Index registers, std::array<Index, 3> size, int threads) {
     Network network{colours, levels, registers, {}};
-    for (const auto& [n, tensors] : lines) {
-        Instruction i{static_cast<Layer>(n[0]), n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8] != 0, {}};
+    for (const auto& [n, inputs, tensors] : lines) {
+        Instruction i{static_cast<Layer>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
         for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at(tensors[k]);
         network.instructions.push_back(i);
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <type_traits>
 
 #include "vector.hpp"
@@ -14,8 +15,15 @@ namespace {
 constexpr Index WIDE = 4 * V;  // columns of a register tile
 constexpr Index PANEL = 160;   // rows of packed weights, WIDE floats each, that stay in the first-level cache
 
-using Buffer = std::unique_ptr<float[]>;
-Buffer allocate(Index size) { return Buffer(new float[static_cast<std::size_t>(std::max<Index>(size, 1))]); }
+// Floats from the beginning of a line of the cache on, so that no vector of packed weights lies across two.
+constexpr std::align_val_t LINE{64};
+struct Free {
+    void operator()(float* floats) const { operator delete[](floats, LINE); }
+};
+using Buffer = std::unique_ptr<float[], Free>;
+Buffer allocate(Index size) {
+    return Buffer(static_cast<float*>(operator new[](static_cast<std::size_t>(std::max<Index>(size, 1)) * sizeof(float), LINE)));
+}
 
 template <Index N>
 using Size = std::integral_constant<Index, N>;
@@ -48,20 +56,23 @@ INLINE void copy_row(float* to, const float* from, Index features) {
     for (; k < features; ++k) to[k] = from[k];
 }
 
+INLINE Vec max_with_zero(Vec x) { return x < Vec{} ? Vec{} : x; }  // a nan stays one
+
 INLINE void rectify_row(float* to, const float* from, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) {
-        const Vec x = load(from + k);
-        store(to + k, x < Vec{} ? Vec{} : x);  // a nan stays one
+        store(to + k, max_with_zero(load(from + k)));
     }
     for (; k < features; ++k) to[k] = from[k] < 0 ? 0 : from[k];
 }
 
-INLINE void add_row(float* to, const float* from, Index features) {
+INLINE void sum_rows(float* to, const float* left, const float* right, Index features) {
     Index k = 0;
-    for (; k + V <= features; k += V) store(to + k, load(to + k) + load(from + k));
-    for (; k < features; ++k) to[k] += from[k];
+    for (; k + V <= features; k += V) store(to + k, load(left + k) + load(right + k));
+    for (; k < features; ++k) to[k] = left[k] + right[k];
 }
+
+INLINE void add_row(float* to, const float* from, Index features) { sum_rows(to, to, from, features); }
 
 template <typename Run>
 void run_tasks(Index count, int threads, Run run) {

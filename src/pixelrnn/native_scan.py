@@ -1,72 +1,26 @@
 """A network's steps in C++: one call a position, or one for many positions, for the whole network.
 
-What the network does at a position is not written again here: `compose` of its layers is called once with registers in
-place of tensors, and what it does to them is the program.
+What the network does at a position is not written again here: its layers write it down, see `pixelrnn.kernels.program`.
 
 Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions visited together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pixelrnn.kernels import choice
-from pixelrnn.layers import Composite, DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
+from pixelrnn.kernels import Kind, Program, choice
+from pixelrnn.kernels.program import Line
+from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
 from pixelrnn.scan import Drawing, wave_count
 
-__all__ = ["NativeScan", "Program", "Register", "record"]
-
-FIRST, CONVOLVE, ROW_LSTM, DIAGONAL_LSTM, ADD = range(5)
-"""As `Layer` in `scan.hpp`."""
-
-
-@dataclass
-class Program:
-    """What a network does at a position, in order.
-
-    Attributes:
-        lines: kind, registers of input, other and output, features, outputs, kernel rows above and columns beside, and
-            whether the input is rectified; then the tensors of the layer.
-        registers: how many there are.
-    """
-
-    lines: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = field(default_factory=list)
-    registers: int = 0
-
-    def add(
-        self,
-        kind: int,
-        source: int,
-        features: int,
-        outputs: int,
-        tensors: tuple[Tensor, ...] = (),
-        *,
-        kernel: tuple[int, int] = (1, 1),
-        rectify: bool = False,
-        other: int = -1,
-    ) -> Register:
-        """Append a line; what it computes is in a new register."""
-        number = self.registers
-        self.registers += 1
-        numbers = (kind, source, other, number, features, outputs, kernel[0] // 2, kernel[1] // 2, int(rectify))
-        self.lines.append((numbers, tuple(tensor.detach().float().contiguous() for tensor in tensors)))
-        return Register(self, number, outputs)
-
-
-@dataclass
-class Register:
-    """Stands for features of a position, where `compose` expects a tensor of them."""
-
-    program: Program
-    number: int
-    features: int
-
-    def __add__(self, other: Register) -> Register:
-        return self.program.add(ADD, self.number, self.features, self.features, other=other.number)
+__all__ = ["NativeScan", "record"]
 
 
 def record(first: MaskedConv2d, rest: Composite) -> Program:
@@ -80,47 +34,57 @@ def record(first: MaskedConv2d, rest: Composite) -> Program:
         TypeError: a layer that has no step in C++.
     """
     program = Program()
-    features = first.weight.shape[1]
-    x = program.add(FIRST, -1, features, len(first.weight), (first.open_taps(), first.bias), kernel=first.kernel)
-    _follow(rest, x, rectify=False, onto=None)
+    outputs, features = first.weight.shape[:2]
+    with torch.no_grad():
+        tensors = first.open_taps(), first.bias
+        rest.record(program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel))
     return program
 
 
-def _follow(layer: Layer, x: Register, *, rectify: bool, onto: Register | None) -> Register:
-    if isinstance(layer, MaskedConv2d):
-        other = -1 if onto is None else onto.number
-        tensors = (layer.open_taps(), layer.bias)
-        outputs = len(layer.weight)
-        return x.program.add(
-            CONVOLVE, x.number, x.features, outputs, tensors, kernel=layer.kernel, rectify=rectify, other=other
-        )
-    if rectify:
-        raise TypeError(f"{type(layer).__name__}: has no step in C++ behind a ReLU")
-    if isinstance(layer, RowLSTM):
-        kernel = (1, layer.kernel)
-        output = x.program.add(ROW_LSTM, x.number, x.features, layer.hidden, layer.weights(), kernel=kernel)
-    elif isinstance(layer, DiagonalBiLSTM):
-        output = x.program.add(DIAGONAL_LSTM, x.number, x.features, layer.hidden, layer.weights())
-    elif isinstance(layer, Composite):
-        output = layer.compose(_Recorded(layer), x)  # type: ignore[arg-type,assignment]
-    else:
-        raise TypeError(f"{type(layer).__name__}: has no step in C++")
-    return output if onto is None else onto + output
+@dataclass
+class Joined:
+    """A line, or several 1 × 1 convolutions that are added up: one, of their inputs side by side."""
+
+    line: Line
+    inputs: tuple[int, ...]
+    other: int
+    tensors: tuple[Tensor, ...]
+
+    def numbers(self) -> tuple[int, ...]:
+        """As C++ takes them."""
+        kind, _, _, *rest, rectify, _ = self.line
+        return (int(kind), self.other, *map(int, rest), int(rectify))
+
+    def takes(self, line: Line) -> bool:
+        """Whether a convolution of the same kind is added to this one."""
+        pointwise = line.kind == self.line.kind == Kind.CONVOLVE and line.above == line.side == 0
+        alike = line.features == self.line.features and line.rectify == self.line.rectify
+        return pointwise and alike and self.line.above == self.line.side == 0
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    """Stands for the parts of a composite; see `pixelrnn.layers.Apply`."""
-
-    composite: Composite
-
-    def __call__(self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
-        return _follow(self.composite.part(name), x, rectify=rectify, onto=onto)
-
-    def beside(
-        self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None
-    ) -> tuple[Register, Register]:
-        return x, self(name, x, rectify=rectify, onto=onto)
+def join(lines: Sequence[Line]) -> list[Joined]:
+    """Add up 1 × 1 convolutions, such as those of skip connections, in one product, and let it do sums that follow."""
+    reads = Counter(register for line in lines for register in (line.input, line.other))
+    steps: dict[int, Joined] = {}  # by the register that is written
+    for line in lines:
+        before = steps.get(line.other)
+        after = steps.get(line.input)
+        if before is not None and reads[line.other] == 1 and before.takes(line):
+            del steps[line.other]
+            weight, bias = (torch.cat([before.tensors[0], line.tensors[0]], 1), before.tensors[1] + line.tensors[1])
+            steps[line.output] = Joined(line, (*before.inputs, line.input), before.other, (weight, bias))
+            continue
+        sums = ((before, line.other, line.input), (after, line.input, line.other)) if line.kind == Kind.ADD else ()
+        for step, register, rest in sums:
+            if step is not None and reads[register] == 1 and step.line.kind == Kind.CONVOLVE and step.other == -1:
+                del steps[register]
+                joined = step.line._replace(output=line.output)
+                steps[line.output] = Joined(joined, step.inputs, rest, step.tensors)
+                break
+        else:
+            inputs = () if line.input == -1 else (line.input,)
+            steps[line.output] = Joined(line, inputs, line.other, line.tensors)
+    return list(steps.values())
 
 
 class NativeScan:
@@ -136,11 +100,12 @@ class NativeScan:
     """
 
     def __init__(self, program: Program, levels: int, colours: int, height: int, width: int, slope: int | None) -> None:
+        steps = join(program.lines)
+        tensors = [[tensor.float().contiguous() for tensor in step.tensors] for step in steps]
         lines = [
-            (numbers, tuple(tensor.data_ptr() for tensor in tensors) + (0,) * (5 - len(tensors)))
-            for numbers, tensors in program.lines
+            (step.numbers(), step.inputs, (*(tensor.data_ptr() for tensor in each), *[0] * (5 - len(each))))
+            for step, each in zip(steps, tensors, strict=True)
         ]
-        self.program = program
         self.slope = min(width, slope or width)
         self.levels, self.colours, self.height, self.width = levels, colours, height, width
         self.outputs = outputs_per_colour(levels)

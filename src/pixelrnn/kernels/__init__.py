@@ -17,14 +17,22 @@ from torch import Tensor
 from pixelrnn.kernels import native, reference
 from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
+from pixelrnn.kernels.program import Kind as Kind
+from pixelrnn.kernels.program import Program as Program
+from pixelrnn.kernels.program import Register as Register
 from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
 __all__ = [
+    "Kind",
+    "Program",
+    "Register",
     "Weights",
+    "chains",
     "chosen",
     "convolve",
     "convolve_beside",
+    "convolve_chain",
     "front_lstm",
     "front_states",
     "lstm_cell",
@@ -156,6 +164,29 @@ def convolve_beside(
     if x.dtype == weight.dtype and _in_cpp(x, weight):
         return native.convolve_beside(*_alike(x, weight, bias, kernel, rectify, base))
     return x, convolve(x, weight, bias, kernel, rectify=rectify, base=base)
+
+
+def chains(x: Tensor, weights: int) -> bool:
+    """Whether `convolve_chain` takes maps like these through so many weights; more would not stay in the cache."""
+    native = weights <= LARGE and chosen(x.dtype, x.device) != "reference" and not _rounds(x)
+    return native and not torch.compiler.is_compiling()
+
+
+def convolve_chain(x: Tensor, program: Program) -> Tensor:
+    """Do a chain of convolutions, and sums, an image at a time.
+
+    Args:
+        x: (B, F, H, W), register 0 of the program; `chains` must allow it.
+        program: lines of kind CONVOLVE (its tensors are weight and bias of `convolve`) and ADD.
+
+    Returns:
+        (B, F', H, W), what the last line writes.
+
+    Raises:
+        ValueError: tensors that do not fit.
+        RuntimeError: second derivatives.
+    """
+    return native.convolve_chain(x, program)
 
 
 def _in_cpp(x: Tensor, weight: Tensor) -> bool:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 Sizes = tuple[int, ...]
 """Batch, height, width, features, hidden, directions, neighbours, taps, outputs."""
 
@@ -39,7 +41,7 @@ class Build:
     def saved_size(self, sizes: Sizes, options: Options, /) -> int: ...
     def scan(
         self,
-        lines: list[tuple[tuple[int, ...], tuple[int, ...]]],
+        lines: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
         colours: int,
         levels: int,
         registers: int,
@@ -47,9 +49,23 @@ class Build:
         threads: int,
         /,
     ) -> Scan: ...
-    def convolve(self, sizes: tuple[int, ...], rectify: bool, addresses: tuple[int, ...], threads: int, /) -> None: ...
+    def convolve(
+        self,
+        size: tuple[int, int, int],
+        lines: list[tuple[tuple[int, ...], tuple[int, ...]]],
+        maps: Sequence[int],
+        threads: int,
+        /,
+    ) -> None: ...
     def convolve_backward(
-        self, sizes: tuple[int, ...], rectify: bool, addresses: tuple[int, ...], threads: int, /
+        self,
+        size: tuple[int, int, int],
+        lines: list[tuple[tuple[int, ...], tuple[int, ...]]],
+        maps: Sequence[int],
+        addresses: tuple[int, ...],
+        gradients: list[tuple[int, ...]],
+        threads: int,
+        /,
     ) -> None: ...
 
 class Scan:

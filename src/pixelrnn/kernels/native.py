@@ -3,16 +3,18 @@
 The sources are in `src/native`; how they work is told in docs/kernels.md. Shape letters: see `pixelrnn.kernels`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pixelrnn.kernels.choice import build
+from pixelrnn.kernels.program import Kind, Line, Program
 from pixelrnn.kernels.reference import Weights
 
-__all__ = ["convolve", "convolve_beside", "front_lstm", "front_states", "takes_halves"]
+__all__ = ["convolve", "convolve_beside", "convolve_chain", "front_lstm", "front_states", "takes_halves"]
 
 
 def front_lstm(
@@ -201,25 +203,54 @@ def convolve_beside(
     return x, output
 
 
-def _convolution(x: Tensor, weight: Tensor, height: int, width: int) -> tuple[tuple[int, ...], Tensor, Tensor]:
-    """Sizes, x and weight as the kernel takes them."""
-    batch, features, rows, cols = x.shape
-    above, side = height // 2, width // 2
-    checked = _check("weight", weight, (weight.shape[0], features, above * width + side + 1))
-    return (batch, rows, cols, features, weight.shape[0], above, side), _features_last(x), checked
+def _told(lines: Sequence[Line], tensors: Sequence[Sequence[Tensor]]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Lines of a chain as the kernel takes them; `tensors` must live as long as it runs."""
+    return [
+        ((*line[1:8], int(line.rectify)), (each[0].data_ptr(), each[1].data_ptr()) if each else (0, 0))
+        for line, each in zip(lines, tensors, strict=True)
+    ]
+
+
+def _grouped(lines: Sequence[Line], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Weight and bias of each convolution; nothing of a sum."""
+    rest = iter(tensors)
+    return [tuple(islice(rest, 2)) if line.kind == Kind.CONVOLVE else () for line in lines]
+
+
+def _safe_pairs(lines: Sequence[Line], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+    """As `_grouped`, checked."""
+    found: list[tuple[Tensor, ...]] = []
+    for line, each in zip(lines, _grouped(lines, tensors), strict=True):
+        if each:
+            taps = line.above * (2 * line.side + 1) + line.side + 1
+            weight = _check("weight", each[0], (line.outputs, line.features, taps))
+            each = (weight, _check("bias", each[1], (line.outputs,)))
+        found.append(each)
+    return found
+
+
+def _size(maps: Tensor) -> tuple[int, int, int]:
+    batch, _, height, width = maps.shape
+    return batch, height, width
+
+
+def _convolution(x: Tensor, weight: Tensor, height: int, width: int, rectify: bool, onto: bool) -> Line:
+    """A chain of one convolution: of map 0, to map 1, and map 2 may be added."""
+    outputs, other = len(weight), 2 if onto else -1
+    return Line(Kind.CONVOLVE, 0, other, 1, x.shape[1], outputs, height // 2, width // 2, rectify, ())
 
 
 def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, base: Tensor | None
 ) -> Tensor:
-    sizes, maps, weight = _convolution(x, weight, height, width)
-    bias = _check("bias", bias, (weight.shape[0],))
-    output = _new_maps(x, weight.shape[0])
+    lines = [_convolution(x, weight, height, width, rectify, base is not None)]
+    safe = _safe_pairs(lines, (weight, bias))
+    maps, output = _features_last(x), _new_maps(x, weight.shape[0])
     if base is not None:
         if base.shape != output.shape or base.dtype != torch.float32:
             raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
         base = _features_last(base)
-    build().convolve(sizes, rectify, _addresses((maps, weight, bias, base, output)), torch.get_num_threads())
+    build().convolve(_size(x), _told(lines, safe), _addresses((maps, output, base)), torch.get_num_threads())
     return output
 
 
@@ -238,18 +269,77 @@ def _convolve_backward(
     for_x: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, to which `base` is added, weight and bias; without that of x, if it is not wanted."""
-    sizes, maps, checked = _convolution(x, weight, height, width)
-    gradients = _new_convolve_backward(d_output, x, weight)
-    d_maps = _features_last(d_output)
-    others = None if base is None else _features_last(base)
-    addresses = _addresses((maps, checked, d_maps, others, gradients[0] if for_x else None, *gradients[1:]))
-    build().convolve_backward(sizes, rectify, addresses, torch.get_num_threads())
+    d_x, d_weight, d_bias = gradients = _new_convolve_backward(d_output, x, weight)
+    lines = [_convolution(x, weight, height, width, rectify, False)]
+    safe = _safe_pairs(lines, (weight, d_bias))  # in place of the bias, which no gradient needs
+    maps, d_maps = _features_last(x), _features_last(d_output)
+    beside = None if base is None else _features_last(base)
+    build().convolve_backward(
+        _size(x),
+        _told(lines, safe),
+        _addresses((maps, None)),
+        _addresses((d_maps, beside, d_x if for_x else None)),
+        [_addresses((d_weight, d_bias))],
+        torch.get_num_threads(),
+    )
     return gradients
 
 
 def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     d_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
     return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(weight.shape[0])
+
+
+def convolve_chain(x: Tensor, program: Program) -> Tensor:
+    """See `pixelrnn.kernels.convolve_chain`."""
+    tensors = [tensor for line in program.lines for tensor in line.tensors]
+    lines = [line._replace(tensors=()) for line in program.lines]
+    features = next(line.features for line in lines if line.input == 0)
+    if x.dtype != torch.float32 or x.shape[1] != features:
+        raise ValueError(f"x is {x.dtype} and has {x.shape[1]} features: the chain begins with {features}, of float32")
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
+        output: Tensor = _Chain.apply(x, lines, program.registers, *tensors)
+        return output
+    return _chain(x, lines, program.registers, tensors, keep=False)[0]
+
+
+def _chain(
+    x: Tensor, lines: list[Line], registers: int, tensors: Sequence[Tensor], *, keep: bool
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The output, and all maps that are kept, by register: those that a convolution reads, if `keep`."""
+    safe = _safe_pairs(lines, tensors)
+    read = {line.input for line in lines if line.kind == Kind.CONVOLVE} if keep else set()
+    maps: list[Tensor | None] = [None] * registers
+    maps[0] = _features_last(x)
+    for line in lines:
+        if line.output in read or line is lines[-1]:
+            maps[line.output] = _new_maps(x, line.outputs)
+    build().convolve(_size(x), _told(lines, safe), _addresses(maps), torch.get_num_threads())
+    output = maps[lines[-1].output]
+    assert output is not None
+    return output, maps
+
+
+def _chain_backward(
+    d_output: Tensor, lines: list[Line], maps: Sequence[Tensor | None], tensors: Sequence[Tensor], for_x: bool
+) -> tuple[Tensor | None, list[Tensor]]:
+    """Gradients of x, if it is wanted, and of all weights and biases."""
+    safe = _safe_pairs(lines, tensors)
+    x = maps[0]
+    assert x is not None
+    d_x, d_maps = _new_maps(x, x.shape[1]) if for_x else None, _features_last(d_output)
+    sizes = [tensor.numel() for tensor in tensors]
+    whole = d_output.new_empty(sum(sizes))
+    gradients = [part.view(tensor.shape) for part, tensor in zip(whole.split(sizes), tensors, strict=True)]
+    build().convolve_backward(
+        _size(x),
+        _told(lines, safe),
+        _addresses(maps),
+        _addresses((d_maps, None, d_x)),
+        [_addresses(each) if each else (0, 0) for each in _grouped(lines, gradients)],
+        torch.get_num_threads(),
+    )
+    return d_x, gradients
 
 
 def _refuse(ctx: Any, *gradients: Tensor) -> None:
@@ -325,6 +415,36 @@ class _ConvolveBeside(torch.autograd.Function):
             return (d_x, *(None,) * 6)
         ctx.beside = d_x
         return _Convolve.backward(ctx, d_output)
+
+
+class _Final(torch.autograd.Function):
+    """Gradients as they are, that refuse to have gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, _: Tensor, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> None:
+        _refuse(ctx, *gradients)
+
+
+class _Chain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lines: list[Line], registers: int, *tensors: Tensor) -> Tensor:
+        output, maps = _chain(x, lines, registers, tensors, keep=True)
+        maps[lines[-1].output] = None
+        ctx.lines, ctx.maps = lines, len(maps)
+        ctx.save_for_backward(*maps, *tensors)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
+        maps, tensors = ctx.saved_tensors[: ctx.maps], ctx.saved_tensors[ctx.maps :]
+        d_x, gradients = _chain_backward(d_output, ctx.lines, maps, tensors, ctx.needs_input_grad[0])
+        if torch.is_grad_enabled():
+            d_x, *gradients = _Final.apply(d_output, d_x, *gradients)
+        return d_x, None, None, *gradients
 
 
 _INPUTS = (

@@ -12,6 +12,9 @@ from typing import Any, Protocol, final
 
 from torch import Tensor, nn
 
+from pixelrnn import kernels
+from pixelrnn.kernels import Program, Register
+
 __all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache", "reorder_cache"]
 
 Cache = dict[str, Any]
@@ -29,6 +32,9 @@ class Layer(nn.Module, ABC):
 
     slope: int | None = 1
     """The row above is seen at most `slope - 1` columns to the right; None if the layer needs it whole."""
+
+    convolutional: bool = False
+    """Whether it is made of nothing but convolutions: the kernels can then do all of it in one call."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -51,6 +57,14 @@ class Layer(nn.Module, ABC):
         A layer may then add the gradients of both uses in one pass.
         """
         return x, self.joined(x, rectify=rectify, onto=onto)
+
+    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        """Write down what `joined` does to a position, for kernels in C++.
+
+        Raises:
+            TypeError: there is no such kernel.
+        """
+        raise TypeError(f"{type(self).__name__}: has no step in C++")
 
     @abstractmethod
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
@@ -121,6 +135,21 @@ class _Some:
         return x, self(name, x, rectify=rectify, onto=onto)
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """Writes them down."""
+
+    composite: "Composite"
+
+    def __call__(self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        return self.composite.part(name).record(x, rectify=rectify, onto=onto)
+
+    def beside(
+        self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None
+    ) -> tuple[Register, Register]:
+        return x, self(name, x, rectify=rectify, onto=onto)
+
+
 class Composite(Layer):
     """A layer made of layers, written once: `compose` says how the parts are joined, and both faces follow from it.
 
@@ -133,6 +162,8 @@ class Composite(Layer):
         self.parts = nn.ModuleDict(parts)
         slopes = [part.slope for part in parts.values()]
         self.slope = None if None in slopes else max((s for s in slopes if s is not None), default=1)
+        self.convolutional = all(part.convolutional for part in parts.values())
+        self.weights_inside = sum(parameter.numel() for parameter in self.parameters())
 
     @abstractmethod
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
@@ -140,7 +171,21 @@ class Composite(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
+        if self.convolutional:
+            x = x.to(next(self.parameters()).dtype)
+            if kernels.chains(x, self.weights_inside):
+                program = Program()
+                self.record(program.register(x.shape[1]))
+                return kernels.convolve_chain(x, program)
         return self.compose(_Whole(self), x)
+
+    @final
+    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        """See `Layer.record`."""
+        if rectify:
+            raise TypeError(f"{type(self).__name__}: has no step in C++ behind a ReLU")
+        output: Register = self.compose(_Recorded(self), x)  # type: ignore[arg-type,assignment]
+        return output if onto is None else onto + output
 
     @final
     def init_cache(self, batch: int, height: int, width: int) -> Cache:

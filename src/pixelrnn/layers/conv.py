@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
+from pixelrnn.kernels import Kind, Register
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.masks import MaskType, convolution_mask
 
@@ -56,6 +57,7 @@ class MaskedConv2d(Layer):
 
     mask: Tensor
     offsets: Tensor
+    convolutional = True
 
     def __init__(self, mask_type: MaskType, kernel: tuple[int, int], groups_in: Tensor, groups_out: Tensor) -> None:
         super().__init__()
@@ -63,7 +65,8 @@ class MaskedConv2d(Layer):
         height, width = kernel
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("offsets", _offsets(height, width), persistent=False)
-        self.masked = mask.is_meta or not bool(mask.all())
+        open_taps = mask.flatten(2)[:, :, : len(self.offsets)]
+        self.masked = mask.is_meta or not bool(open_taps.all())
         self.kernel = kernel
         self.slope = width // 2 + 1 if height > 1 else 1
         self.weight = nn.Parameter(torch.empty_like(mask))
@@ -77,13 +80,10 @@ class MaskedConv2d(Layer):
             self.weight.uniform_(-1, 1).mul_(bound * self.mask)
             self.bias.zero_()
 
-    def masked_weight(self) -> Tensor:
-        """The weight that is used, (F', F, height, width)."""
-        return self.weight * self.mask if self.masked else self.weight
-
     def open_taps(self) -> Tensor:
         """The weight that is used, of the taps of `offsets`: (F', F, T)."""
-        taps = self.masked_weight().flatten(2)
+        # Taps after the centre are closed whole; often the mask closes nothing else.
+        taps = (self.weight * self.mask if self.masked else self.weight).flatten(2)
         return taps if self.kernel == (1, 1) else taps[:, :, : len(self.offsets)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,6 +97,12 @@ class MaskedConv2d(Layer):
     def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Layer.beside`."""
         return kernels.convolve_beside(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
+
+    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        """See `Layer.record`."""
+        tensors = self.open_taps(), self.bias
+        outputs = len(self.bias)
+        return x.program.add(Kind.CONVOLVE, x, outputs, tensors, kernel=self.kernel, rectify=rectify, onto=onto)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
+from pixelrnn.kernels import Kind, Register
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
@@ -62,9 +63,13 @@ class DiagonalBiLSTM(Layer):
 
     def weights(self) -> kernels.Weights:
         """Weights as kernels take them, of both directions."""
-        input_weight = self.input_to_state.masked_weight().view(2, 4 * self.hidden, -1, 1)
+        input_weight = self.input_to_state.open_taps().view(2, 4 * self.hidden, -1, 1)
         input_bias = self.input_to_state.bias.view(2, -1)
         return kernels.Weights(input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init)
+
+    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        """See `Layer.record`."""
+        return x.program.add(Kind.DIAGONAL_LSTM, x, self.hidden, self.weights(), rectify=rectify, onto=onto)
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""

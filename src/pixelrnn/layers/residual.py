@@ -41,13 +41,6 @@ class Bottleneck(Composite):
         """Join the parts: (B, 2h, …) → (B, h, …)."""
         return apply("convolve", apply("reduce", x, rectify=True), rectify=True)
 
-    def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See `Layer.beside`; what is added elsewhere is added to the gradient of the first convolution."""
-        if rectify or onto is not None:
-            return super().beside(x, rectify=rectify, onto=onto)
-        x, reduced = self.part("reduce").beside(x, rectify=True)
-        return x, self.part("convolve").joined(reduced, rectify=True)
-
 
 @final
 class Block(Composite):
@@ -72,7 +65,7 @@ class Block(Composite):
         """Compute all positions, with a recurrent layer in one pass: (B, 2h, H, W) → (B, 2h, H, W)."""
         core, widen = self.part("core"), self.part("widen")
         if isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d) and not self.rectify:
-            weight = widen.masked_weight().flatten(1)
+            weight = widen.open_taps().flatten(1)
             return core.projected(x, weight, widen.bias, residual=self.residual)
         return super().forward(x)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
+from pixelrnn.kernels import Kind, Register
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.masks import colour_groups
@@ -70,10 +71,15 @@ class RowLSTM(Layer):
 
     def weights(self) -> kernels.Weights:
         """Weights as kernels take them, of one direction; taps to the right of the position are never open."""
-        taps = self.input_to_state.masked_weight()[:, :, 0, : self.kernel // 2 + 1]
-        bias = self.input_to_state.bias
-        tensors = (taps, bias, self.state_to_state, self.hidden_init, self.cell_init)
+        taps = self.input_to_state.open_taps()
+        tensors = (taps, self.input_to_state.bias, self.state_to_state, self.hidden_init, self.cell_init)
         return kernels.Weights(*(tensor[None] for tensor in tensors))
+
+    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+        """See `Layer.record`."""
+        return x.program.add(
+            Kind.ROW_LSTM, x, self.hidden, self.weights(), kernel=(1, self.kernel), rectify=rectify, onto=onto
+        )
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and k // 2 columns on either side."""
