@@ -15,11 +15,12 @@ enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add };
 // What a network does at a position, one after the other. Vectors of features are in numbered registers.
 struct Instruction {
     Layer layer;
-    Index input, other, output;  // registers; `other`, if not -1, is added
-    Index features, outputs;     // of input and output
+    std::vector<Index> inputs;   // registers; several are side by side, for a 1 × 1 convolution
+    Index other, output;         // registers; `other`, if not -1, is added
+    Index features, outputs;     // of each input, and of the output
     Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side
-    bool rectify;                // the input is max(0, x)
-    // Weight (outputs, features, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
+    bool rectify;                // inputs are max(0, x)
+    // Weight (outputs, features of all inputs, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
     const float* tensors[5];
 };
 

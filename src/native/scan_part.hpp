@@ -1,0 +1,296 @@
+// What the layers of a scan work with: the part of the batch of a task, the maps it remembers, and products over rows that
+// lie anywhere.
+
+#pragma once
+
+#include "product.hpp"
+#include "scan.hpp"
+
+namespace pixelrnn::PIXELRNN_ISA {
+namespace {
+
+// Features of a colour: f has colour ⌊f · C / F⌋.
+class Groups {
+public:
+    Groups(Index features, Index colours) : features(features), colours(colours) {
+        for (Index c = 0; c <= colours; ++c) firsts_.push_back((c * features + colours - 1) / colours);
+    }
+    Index first(Index colour) const { return firsts_[colour]; }
+    Index count(Index colour) const { return firsts_[colour + 1] - firsts_[colour]; }
+    // The features of each colour.
+    std::vector<std::vector<Index>> features_of() const {
+        std::vector<std::vector<Index>> found(colours);
+        for (Index c = 0; c < colours; ++c)
+            for (Index f = first(c); f < first(c + 1); ++f) found[c].push_back(f);
+        return found;
+    }
+    const Index features, colours;
+
+private:
+    std::vector<Index> firsts_;
+};
+
+// Where, seen from a position, something lies in maps of which a few rows are kept.
+struct View {
+    Index rows, width, features;  // of the maps
+    Index back, shift;            // so many rows above the position (less than there are), and columns to the right of it
+
+    bool operator==(const View& o) const {
+        return rows == o.rows && width == o.width && features == o.features && back == o.back && shift == o.shift;
+    }
+    Index place(Index row, Index col) const { return ((row + rows - back) % rows * width + col + shift) * features; }
+};
+
+// The views that layers have. Layers of a kind have the same, so places are computed once a wave, not once a layer.
+class Views {
+public:
+    Index of(const View& view) {
+        const auto found = std::find(views_.begin(), views_.end(), view);
+        if (found != views_.end()) return found - views_.begin();
+        views_.push_back(view);
+        return static_cast<Index>(views_.size()) - 1;
+    }
+    Index count() const { return static_cast<Index>(views_.size()); }
+    const View& operator[](Index view) const { return views_[view]; }
+
+private:
+    std::vector<View> views_;
+};
+
+// What a layer is made for.
+struct Layout {
+    ScanSize size;
+    Index colours, levels;
+    Views views;
+
+    // Rows that are unfinished at the same time.
+    Index in_flight() const { return std::min(size.height, (size.width - 1) / size.slope + 1); }
+};
+
+// A position that is visited, for an image: its register row m, the image b, and its number n among the positions.
+struct Here {
+    Index m, b, n, row, col;
+};
+
+// Features of the positions of a part, and where each row lies. The layers that apply a ReLU first read max(0, x), which is
+// written beside x.
+struct Register {
+    Index features;
+    Buffer data, positive;  // null: nobody reads it
+    std::vector<const float*> rows, positive_rows;
+
+    Register(Index features, bool rectified) : features(features), rectified_(rectified) {}
+    void reserve(Index count) {
+        fill(count, data, rows);
+        if (rectified_) fill(count, positive, positive_rows);
+    }
+    float* at(Index m) const { return data.get() + m * features; }
+    const float* const* rows_of(bool rectified) const { return rectified ? positive_rows.data() : rows.data(); }
+
+private:
+    void fill(Index count, Buffer& buffer, std::vector<const float*>& starts) const {
+        buffer = allocate(count * features);
+        std::fill(buffer.get(), buffer.get() + count * features, 0.0f);
+        starts.clear();
+        for (Index m = 0; m < count; ++m) starts.push_back(buffer.get() + m * features);
+    }
+    bool rectified_;
+};
+
+// Features of a register that a layer writes: from one on, so many.
+struct Target {
+    float *to, *positive;  // `positive` may be null
+    const float* base;     // what is added, of the same lines; null: nothing
+    Index line, columns;
+
+    Target(const Register& output, const Register* other, Index first, Index columns)
+        : to(output.at(0) + first), positive(output.positive == nullptr ? nullptr : output.positive.get() + first),
+          base(other == nullptr ? nullptr : other->at(0) + first), line(output.features), columns(columns) {}
+    Target(float* sums, Index columns) : to(sums), positive(nullptr), base(nullptr), line(columns), columns(columns) {}
+
+    // A vector of row m, without what is added.
+    INLINE void put(Index m, Index n, Vec sum) const {
+        const Index element = m * line + n, rest = columns - n;
+        if (base != nullptr) sum += load_columns(base + element, rest);
+        store_columns(to + element, sum, rest);
+        if (positive != nullptr) store_columns(positive + element, max_with_zero(sum), rest);
+    }
+};
+
+// The part of the batch that a task has, and the positions it is at. Rows of its registers are (position n of those
+// visited together, image b of the part): m = n · images + b.
+struct Part {
+    Index first, images, height, width, colours;
+    Index count = 0;
+    std::vector<Index> rows, cols;
+    std::vector<Index> places;  // of each view, in the state of the part, for each row of the registers
+    const std::int64_t* symbols = nullptr;
+    std::vector<Register> registers;
+    Buffer left, sums, state;
+    std::vector<const float*> from;          // rows of the terms of a product
+    std::vector<float*> h_to, c_to;           // and of what a recurrent layer reads and writes beside it
+    std::vector<const float*> c_from, added;
+    Index state_size = 0;
+
+    Index size() const { return count * images; }
+    float* of_image(Index b) const { return state.get() + b * state_size; }
+    // Call run(here) for each row of the registers.
+    template <typename Run>
+    INLINE void each(Run run) const {
+        for (Index n = 0, m = 0; n < count; ++n)
+            for (Index b = 0; b < images; ++b, ++m) run(Here{m, b, n, rows[n], cols[n]});
+    }
+    // When rows and columns are known.
+    void locate(const Views& views) {
+        Index* to = places.data();
+        for (Index view = 0; view < views.count(); ++view)
+            for (Index n = 0; n < count; ++n) {
+                const Index place = views[view].place(rows[n], cols[n]);
+                for (Index b = 0; b < images; ++b) *to++ = place + b * state_size;
+            }
+    }
+    const Index* places_of(Index view) const { return places.data() + view * size(); }
+};
+
+// Maps of an image of which a few rows are kept, inside columns that stay as they are.
+struct Ring {
+    Index rows, width, features, before;  // columns before the first of the map
+    Index at, size;                       // in the state of an image
+
+    Ring(Index rows, Index width, Index features, Index before, Index after, Index at)
+        : rows(rows), width(width + before + after), features(features), before(before), at(at),
+          size(rows * this->width * features) {}
+    Index view(Views& views, Index back, Index shift) const { return views.of({rows, width, features, back, before + shift}); }
+    // Call run(m, cell) with what a view sees from each position.
+    template <typename Run>
+    INLINE void each(const Part& part, Index view, Run run) const {
+        float* const start = part.state.get() + at;
+        const Index* const places = part.places_of(view);
+        for (Index m = 0; m < part.size(); ++m) run(m, start + places[m]);
+    }
+    // Column `col` of a row, which may be as far below 0 as there are spare rows.
+    float* cell(const Part& part, Index b, Index row, Index col) const {
+        return part.of_image(b) + at + ((row + rows) % rows * width + col + before) * features;
+    }
+    void fill(const Part& part, Index b, const float* values) const {
+        float* to = part.of_image(b) + at;
+        for (Index n = 0; n < rows * width; ++n, to += features) {
+            if (values == nullptr) {
+                std::fill(to, to + features, 0.0f);
+            } else {
+                std::copy(values, values + features, to);
+            }
+        }
+    }
+};
+
+// Rows of a tile: with four vectors of columns as many as there are registers for, as all weights are read for each tile.
+template <Index N>
+constexpr Index WAVE_TALL = N <= 2 ? 8 : V == 16 ? 7 : TILE;
+
+// Where the weights of a column of the left matrix are: that of row r of the weights is from[r · step].
+struct Column {
+    const float* from;
+    Index step;
+};
+
+// Append those of taps of so many features: (rows, features, taps), as tap after tap, each with all features.
+inline void append_taps(std::vector<Column>& columns, const float* weight, Index features, Index taps) {
+    for (Index tap = 0; tap < taps; ++tap)
+        for (Index f = 0; f < features; ++f) columns.push_back({weight + f * taps + tap, features * taps});
+}
+
+// Weights of a sum over terms, for each colour by itself.
+struct Weights {
+    std::vector<Index> terms;  // floats of each
+    std::vector<Packed> weight, bias;
+
+    // `outputs` are the rows of the weights that a colour computes, -1 for padding; `bias_from` may be null.
+    Weights(const std::vector<Index>& terms, const std::vector<Column>& columns, const std::vector<std::vector<Index>>& outputs,
+            const float* bias_from)
+        : terms(terms) {
+        for (const std::vector<Index>& rows : outputs) {
+            const Index count = static_cast<Index>(rows.size());
+            weight.emplace_back(static_cast<Index>(columns.size()), count, [&](Index k, Index n) {
+                return rows[n] < 0 ? 0.0f : columns[k].from[rows[n] * columns[k].step];
+            });
+            bias.emplace_back(1, count, [&](Index, Index n) { return rows[n] < 0 || bias_from == nullptr ? 0.0f : bias_from[rows[n]]; });
+        }
+    }
+
+    Index padded(Index colour) const { return weight[colour].padded; }
+
+    // The sums of so many rows. Row m of the left matrix is terms[0] floats from from[m], terms[1] floats from
+    // from[rows + m], and so on. They are in one order whatever the tile is: a position has the same bits in any wave.
+    void run(Index colour, Index rows, const float* const* from, const Target& target, const Part& part) const {
+        if (target.columns % V == 0) {
+            multiply(colour, rows, from, target);
+            return;
+        }
+        const Index line = padded(colour);
+        multiply(colour, rows, from, {part.sums.get(), line});
+        for (Index m = 0; m < rows; ++m)
+            for (Index n = 0; n < target.columns; n += V) target.put(m, n, load(part.sums.get() + m * line + n));
+    }
+
+private:
+    void multiply(Index colour, Index rows, const float* const* from, const Target& target) const {
+        for_groups(padded(colour), [&](auto vectors, Index first) __attribute__((always_inline)) {
+            constexpr Index N = decltype(vectors)::value;
+            for_tiles<WAVE_TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
+                multiply_tile<decltype(size)::value, N>(colour, rows, from, m, first, target);
+            });
+        });
+    }
+
+    template <Index M, Index N>
+    __attribute__((noinline)) void multiply_tile(Index colour, Index rows, const float* const* from, Index row, Index first,
+                                                 const Target& target) const {
+        Vec acc[M][N];
+        for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = load(bias[colour].group(first) + n * V); });
+        const float* right = weight[colour].group(first);
+        from += row;
+        for (const Index depth : terms) {
+            const float* left[M];
+#pragma GCC unroll 8
+            for (Index m = 0; m < M; ++m) left[m] = from[m];
+            for (Index k = 0; k < depth; ++k, right += N * V) {
+                Vec vectors[N];
+#pragma GCC unroll 8
+                for (Index n = 0; n < N; ++n) vectors[n] = load(right + n * V);
+#pragma GCC unroll 8
+                for (Index m = 0; m < M; ++m) {
+                    const Vec scalar = broadcast(left[m][k]);
+#pragma GCC unroll 8
+                    for (Index n = 0; n < N; ++n) acc[m][n] += scalar * vectors[n];
+                }
+            }
+            from += rows;
+        }
+        const Index at = row * target.line + first;
+        if (target.base != nullptr)
+            for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] += load(target.base + at + m * target.line + n * V); });
+        for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { store(target.to + at + m * target.line + n * V, acc[m][n]); });
+        if (target.positive != nullptr)
+            for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) {
+                store(target.positive + at + m * target.line + n * V, max_with_zero(acc[m][n]));
+            });
+    }
+};
+
+// A layer of the network: its weights, and where its state lies in that of an image. A colour of a pixel is computed by
+// the features of that colour only: those of earlier colours are in the registers already, and later ones have weight zero.
+class Step {
+public:
+    virtual ~Step() = default;
+    Index size = 0;                                // floats of state, an image
+    virtual Index left_size() const { return 0; }  // floats of a row that are copied before they are multiplied
+    virtual Index terms() const { return 0; }
+    virtual Index columns() const { return 0; }    // and of a row of sums
+    virtual void begin(Part&) const {}
+    virtual void run(Part&, Index colour) const = 0;
+    virtual void finish_row(Part&, Index /*row*/) const {}
+};
+
+}  // namespace
+}  // namespace pixelrnn::PIXELRNN_ISA
