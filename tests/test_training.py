@@ -89,8 +89,10 @@ def metrics(folder):
 
 
 def progress(folder):
-    with safetensors.safe_open(folder / "checkpoint.safetensors", framework="pt") as file:
-        return json.loads(file.metadata()["progress"])
+    # Read at once: a run may put another file in its place meanwhile.
+    content = (folder / "checkpoint.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return json.loads(header["__metadata__"]["progress"])
 
 
 # The order of the data.
