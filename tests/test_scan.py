@@ -5,9 +5,9 @@ import torch
 
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, sampling
-from pixelrnn.kernels import choice
+from pixelrnn.kernels import Kind, Register, choice
 from pixelrnn.layers import Composite, MaskedConv2d
-from pixelrnn.native_scan import NativeScan, record
+from pixelrnn.native_scan import NativeScan, join, record
 from pixelrnn.scan import Drawing, Steps, scan, wave_count, waves
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -244,3 +244,53 @@ def test_layers_without_steps_in_cpp_are_named():
     first = MaskedConv2d("A", (3, 3), torch.arange(1), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(TypeError, match="Other: has no step in C"):
         record(first, Whole({"other": Other()}))
+
+
+@pytest.mark.parametrize("network", ["pixelcnn", "row_lstm"])
+def test_skip_connections_are_one_product(network):
+    model = PixelRNN(ModelConfig(network=network, layers=5, hidden=4, head=8))
+    lines = record(model.first, model.trunk).lines
+    steps = join(lines)
+    assert sorted(len(step.inputs) for step in steps)[-2:] == [1, 5]
+    assert len(steps) == len(lines) - 5  # four of five products, and the sum with the last block
+    assert steps[-1].line == lines[-1]
+
+
+class Tangle(Composite):
+    """Sums of convolutions of which some are used more than once, or cannot be joined."""
+
+    def __init__(self, features):
+        groups = torch.zeros(features, dtype=torch.int64)
+        one, three = (1, 1), (3, 3)
+        kernels = {"a": one, "b": one, "c": one, "d": three, "e": one, "f": one, "g": one, "h": one}
+        super().__init__({name: MaskedConv2d("B", kernel, groups, groups) for name, kernel in kernels.items()})
+
+    def compose(self, apply, x):
+        a = apply("a", x)
+        b = apply("b", x, onto=a)
+        c = apply("c", b, rectify=True, onto=b) + a  # a and b are read again
+        d = apply("d", c, onto=apply("e", c))  # another kernel
+        e = apply("f", d, onto=apply("g", d, rectify=True))  # one of them behind a ReLU
+        return e + apply("h", e, rectify=True) + d
+
+
+@pytest.mark.parametrize("slope", [4, None])
+def test_only_what_nobody_else_reads_is_joined(slope):
+    torch.manual_seed(0)
+    model = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=10, head=8))
+    model.trunk = Tangle(20)
+    with torch.no_grad():
+        images = torch.randint(2, (3, 1, 6, 7))
+        truth = model.trunk(model.first(model.encode(images)))
+        program = record(model.first, model.trunk)
+        last = program.lines[-1]
+        readout = torch.randn(1, 20, 1), torch.zeros(1)
+        program.add(Kind.CONVOLVE, Register(program, last.output, 20), 1, readout)
+        scan = NativeScan(program, 2, 1, 6, 7, slope)
+        scan.begin(3)
+        log_prob = torch.empty(3, 1, 6, 7, dtype=torch.float64)
+        known = torch.ones(3, 6, 7, dtype=torch.bool)
+        scan.run(images, range(scan.waves), Drawing(torch.rand(3, 1, 6, 7).double(), known=known, log_prob=log_prob))
+        odds = torch.einsum("oft,bfhw->bohw", readout[0], truth)
+        expected = torch.nn.functional.logsigmoid(torch.where(images == 1, odds, -odds))
+    torch.testing.assert_close(log_prob.float(), expected, rtol=1e-5, atol=1e-5)

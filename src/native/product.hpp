@@ -31,7 +31,7 @@ INLINE void for_groups(Index padded, Run run) {
 // Call run(row, vector) for each vector of a tile, unrolled.
 template <Index M, Index N, typename Run>
 INLINE void for_vectors(Run run) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (Index m = 0; m < M; ++m)
 #pragma GCC unroll 8
         for (Index n = 0; n < N; ++n) run(m, n);

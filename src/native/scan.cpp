@@ -24,7 +24,7 @@ public:
         const Index levels = static_cast<Index>(cumulative_.size());
         highest_ = logit(0), total_ = 0;
         for (Index k = 1; k < levels; ++k) highest_ = std::max(highest_, logit(k));
-        for (Index k = 0; k < levels; ++k) cumulative_[k] = total_ += std::exp(logit(k) - highest_);
+        for (Index k = 0; k < levels; ++k) cumulative_[k] = total_ += logit(k) == highest_ ? 1 : std::exp(logit(k) - highest_);
     }
     // The symbol at which the cumulative distribution passes `uniform`.
     Index draw(double uniform) const {

@@ -80,8 +80,8 @@ private:
             const Index start = here.col - i_.side, begin = std::max<Index>(0, start);
             for (Index r = std::max<Index>(0, i_.above - here.row); r <= i_.above; ++r) {
                 const Index end = std::min(part.width, here.col + (r < i_.above ? i_.side : 0) + 1);
-                const std::int64_t* symbols = image + (here.row - i_.above + r) * part.width;
-                float* to = left + (r * span_ + begin - start) * part.colours;
+                const std::int64_t* __restrict symbols = image + (here.row - i_.above + r) * part.width;
+                float* __restrict to = left + (r * span_ + begin - start) * part.colours;
                 for (Index col = begin; col < end; ++col)
                     for (Index colour = 0; colour < part.colours; ++colour)
                         *to++ = static_cast<float>(symbols[colour * area + col]) * scale_ - 1;

@@ -184,9 +184,16 @@ struct Ring {
     }
 };
 
-// Rows of a tile: with four vectors of columns as many as there are registers for, as all weights are read for each tile.
+// Rows of a tile of N vectors of columns: as many as there are registers for, as all weights are read for each tile.
+#if defined(__AVX512F__)
+constexpr Index REGISTERS = 32, SCALARS = 0;  // vectors, and of them those that hold a scalar of the left matrix
+#elif defined(__aarch64__)
+constexpr Index REGISTERS = 32, SCALARS = 1;
+#else
+constexpr Index REGISTERS = 16, SCALARS = 1;
+#endif
 template <Index N>
-constexpr Index WAVE_TALL = N <= 2 ? 8 : V == 16 ? 7 : TILE;
+constexpr Index ROWS = std::min<Index>(14, (REGISTERS - SCALARS - N) / N);
 
 // Where the weights of a column of the left matrix are: that of row r of the weights is from[r · step].
 struct Column {
@@ -237,28 +244,57 @@ private:
     void multiply(Index colour, Index rows, const float* const* from, const Target& target) const {
         for_groups(padded(colour), [&](auto vectors, Index first) __attribute__((always_inline)) {
             constexpr Index N = decltype(vectors)::value;
-            for_tiles<WAVE_TALL<N>>(rows, [&](auto size, Index m) __attribute__((always_inline)) {
-                multiply_tile<decltype(size)::value, N>(colour, rows, from, m, first, target);
-            });
+            const float* right = weight[colour].group(first);
+            if constexpr (N > 2) {
+                if (rows > ROWS<N>) {  // two vectors at a time, of more rows
+                    multiply_columns<2>(colour, rows, from, right, N * V, first, target);
+                    multiply_columns<N - 2>(colour, rows, from, right + 2 * V, N * V, first + 2 * V, target);
+                    return;
+                }
+            }
+            multiply_columns<N>(colour, rows, from, right, N * V, first, target);
         });
     }
 
+    template <Index N>
+    void multiply_columns(Index colour, Index rows, const float* const* from, const float* right, Index step, Index first,
+                          const Target& target) const {
+        const float* start = bias[colour].data.get() + first;  // of one row: the groups lie one after the other
+        constexpr Index most = ROWS<N>;
+        const Index tiles = (rows + most - 1) / most;  // of like size
+        for (Index tile = 0; tile < tiles; ++tile) {
+            const Index m = rows * tile / tiles, count = rows * (tile + 1) / tiles - m;
+            (this->*tiles_of<N>(std::make_integer_sequence<Index, most>{})[count - 1])(rows, from + m, right, step, start,
+                                                                                       m * target.line + first, target);
+        }
+    }
+
+    using Tile = void (Weights::*)(Index, const float* const*, const float*, Index, const float*, Index, const Target&) const;
+    // `multiply_tile` for 1, 2, … rows.
+    template <Index N, Index... M>
+    static const Tile* tiles_of(std::integer_sequence<Index, M...>) {
+        static constexpr Tile tiles[] = {&Weights::multiply_tile<M + 1, N>...};
+        return tiles;
+    }
+
     template <Index M, Index N>
-    __attribute__((noinline)) void multiply_tile(Index colour, Index rows, const float* const* from, Index row, Index first,
-                                                 const Target& target) const {
+    void multiply_tile(Index rows, const float* const* from, const float* right, Index step,
+                                                 const float* start, Index at, const Target& target) const {
         Vec acc[M][N];
-        for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = load(bias[colour].group(first) + n * V); });
-        const float* right = weight[colour].group(first);
-        from += row;
+        for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = load(start + n * V); });
         for (const Index depth : terms) {
             const float* left[M];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (Index m = 0; m < M; ++m) left[m] = from[m];
-            for (Index k = 0; k < depth; ++k, right += N * V) {
+            for (Index k = 0; k < depth; ++k, right += step) {
                 Vec vectors[N];
 #pragma GCC unroll 8
-                for (Index n = 0; n < N; ++n) vectors[n] = load(right + n * V);
-#pragma GCC unroll 8
+                for (Index n = 0; n < N; ++n) {
+                    vectors[n] = load(right + n * V);
+                    // Of large networks weights come from far; one row does not work long enough on them for it to help.
+                    if (M > 1) __builtin_prefetch(right + 12 * step + n * V);
+                }
+#pragma GCC unroll 16
                 for (Index m = 0; m < M; ++m) {
                     const Vec scalar = broadcast(left[m][k]);
 #pragma GCC unroll 8
@@ -267,7 +303,6 @@ private:
             }
             from += rows;
         }
-        const Index at = row * target.line + first;
         if (target.base != nullptr)
             for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] += load(target.base + at + m * target.line + n * V); });
         for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { store(target.to + at + m * target.line + n * V, acc[m][n]); });

@@ -53,7 +53,7 @@ INLINE void for_tiles(Index rows, Run run) {
 INLINE void copy_row(float* to, const float* from, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) store(to + k, load(from + k));
-    for (; k < features; ++k) to[k] = from[k];
+    if (k < features) std::memcpy(to + k, from + k, static_cast<std::size_t>(features - k) * sizeof(float));
 }
 
 INLINE Vec max_with_zero(Vec x) { return x < Vec{} ? Vec{} : x; }  // a nan stays one
