@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn import ModelConfig, PixelRNN, sampling
+from pixelrnn import ModelConfig, PixelRNN, native_scan, sampling
 from pixelrnn.kernels import Kind, Register, choice
 from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.native_scan import NativeScan, join, record
@@ -244,6 +244,25 @@ def test_layers_without_steps_in_cpp_are_named():
     first = MaskedConv2d("A", (3, 3), torch.arange(1), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(TypeError, match="Other: has no step in C"):
         record(first, Whole({"other": Other()}))
+
+
+@pytest.mark.parametrize("network", ["pixelcnn", "row_lstm"])
+def test_waves_are_for_few_images_and_large_networks(network):
+    threads = torch.get_num_threads()
+    small = PixelRNN(ModelConfig(network=network, layers=2, hidden=4, head=8))
+    with torch.device("meta"):
+        large = PixelRNN(ModelConfig(network=network, layers=8, hidden=128, head=8))
+    for model, most in ((small, 4), (large, 9)):  # seven rows of 28 columns
+        program = record(model.first, model.trunk)
+        for batch, expected in ((1, 4), (most * threads, 4), (most * threads + 1, None), (sampling.MANY, None)):
+            assert native_scan.profitable_slope(program, model.wave_slope, 28, 28, batch) == expected
+    assert native_scan.profitable_slope(program, None, 28, 28, 1) is None
+    for batch in (1, 100 * threads):
+        generator = torch.Generator().manual_seed(0)
+        found = small.sample(batch, height=9, width=8, generator=generator)
+        generator = torch.Generator().manual_seed(0)
+        by_one = [small.sample(1, height=9, width=8, generator=generator) for _ in range(batch)]
+        assert torch.equal(found, torch.cat(by_one))
 
 
 @pytest.mark.parametrize("network", ["pixelcnn", "row_lstm"])

@@ -20,7 +20,12 @@ from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
 from pixelrnn.scan import Drawing, wave_count
 
-__all__ = ["NativeScan", "record"]
+__all__ = ["NativeScan", "profitable_slope", "record"]
+
+CACHED = 2**18
+"""Weights that stay in the second-level cache."""
+FEW_ROWS, MANY_ROWS = 28, 64
+"""Rows of a wave, of all images of a thread, up to which waves pay: with such weights, and with more."""
 
 
 def record(first: MaskedConv2d, rest: Composite) -> Program:
@@ -39,6 +44,20 @@ def record(first: MaskedConv2d, rest: Composite) -> Program:
         tensors = first.open_taps(), first.bias
         rest.record(program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel))
     return program
+
+
+def profitable_slope(program: Program, slope: int | None, height: int, width: int, batch: int) -> int | None:
+    """The slope of waves, or None where single positions of all images are faster.
+
+    Positions that are computed together share the weights, but the states of their rows are apart in memory. So waves
+    pay as long as they have few rows, and longer if the weights are too many for a core's own cache.
+    """
+    if slope is None:
+        return None
+    images = -(-batch // torch.get_num_threads())
+    rows = images * min(height, (width - 1) // slope + 1)
+    weights = sum(tensor.numel() for line in program.lines for tensor in line.tensors)
+    return slope if rows <= (MANY_ROWS if weights > CACHED else FEW_ROWS) else None
 
 
 @dataclass

@@ -28,7 +28,7 @@ from pixelrnn.layers import (
 )
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs, outputs_per_colour
 from pixelrnn.masks import colour_groups
-from pixelrnn.native_scan import NativeScan, record
+from pixelrnn.native_scan import NativeScan, profitable_slope, record
 from pixelrnn.scan import Scan, Steps
 
 __all__ = ["PixelRNN", "Trunk"]
@@ -284,13 +284,20 @@ class PixelRNN(
         images, known = self._checked_known(images, known, particles)
         return sampling.posterior(self, images, known, particles, generator, temperature, watch)
 
-    def start_scan(self, height: int, width: int) -> Scan:
-        """Steps for images of H rows and W columns: in C++ for float32 on the CPU, elsewhere in PyTorch."""
+    def start_scan(self, height: int, width: int, batch: int = 1) -> Scan:
+        """Steps for images of H rows and W columns: in C++ for float32 on the CPU, elsewhere in PyTorch.
+
+        Args:
+            height: H.
+            width: W.
+            batch: images at a time, about; of many, the steps in C++ visit positions one by one, which is then faster.
+        """
         size = (self.config.colours, height, width)
         if kernels.chosen(self.first.weight.dtype, self.device) == "reference":
             return Steps(self, *size, self.wave_slope)
         program = record(self.first, self.trunk)
-        return NativeScan(program, self.config.levels, *size, self.wave_slope)
+        slope = profitable_slope(program, self.wave_slope, height, width, batch)
+        return NativeScan(program, self.config.levels, *size, slope)
 
     def init_cache(self, batch: int, colours: int, height: int, width: int) -> Cache:
         """Make the state of a scan before the first position (the contract of `scan`)."""

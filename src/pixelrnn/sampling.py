@@ -19,6 +19,9 @@ MEMORY = 2**28
 LARGEST = 256
 """And how many those are at most."""
 
+MANY = 2**30
+"""More images than any number of threads."""
+
 Watch = Callable[[Tensor, Tensor], None]
 """Called after each row with all images so far, (B, C, H, W) int64, which it must not change, and how many rows of each
 are complete, (B,) int64. Pixels that were not visited yet are 0, or as they were given."""
@@ -133,7 +136,8 @@ def posterior(
     batch, _, height, width = images.shape
     filled = torch.where(known[:, None], images, 0).repeat_interleave(particles, dim=0)
     clamped = known.repeat_interleave(particles, dim=0)
-    scan = model.start_scan(height, width)
+    # As if there were many, so that when particles are drawn anew does not depend on the number of threads.
+    scan = model.start_scan(height, width, MANY)
     together = max(1, _together(scan) // particles) * particles
     found: list[tuple[Tensor, ...]] = []
     rows = torch.zeros(len(filled), dtype=torch.int64)
@@ -224,7 +228,7 @@ def _fill(
 ) -> Tensor:
     """Draw what is not known, in place; a few images at a time."""
     _, _, height, width = images.shape
-    scan = model.start_scan(height, width)
+    scan = model.start_scan(height, width, min(len(images), LARGEST))
     together, rows = _together(scan), torch.zeros(len(images), dtype=torch.int64)
     for number, part in enumerate(images.split(together)):
         clamped = None if known is None else known[number * together : number * together + len(part)]

@@ -110,8 +110,8 @@ class Stepped(Protocol):
 class Scannable(Protocol):
     """What a model offers to `scan`."""
 
-    def start_scan(self, height: int, width: int) -> Scan:
-        """Steps for images of H rows and W columns."""
+    def start_scan(self, height: int, width: int, batch: int = 1) -> Scan:
+        """Steps for images of H rows and W columns, and for about so many of them at a time."""
 
 
 class Steps:
@@ -210,7 +210,7 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
         The same images.
     """
     batch, colours, height, width = images.shape
-    steps = model.start_scan(height, width)
+    steps = model.start_scan(height, width, batch)
     steps.begin(batch)
     for rows, cols, completed in waves(height, width, steps.slope, images.device):
         for colour in range(colours):
