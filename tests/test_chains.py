@@ -63,7 +63,7 @@ def in_one_call(lines):
                 Kind.CONVOLVE, registers[source], len(bias), (weight, bias), kernel=kernel, rectify=rectify, onto=onto
             )
             registers.append(line)
-        return native.convolve_chain(x, program)
+        return native.convolve_chain(x, program, registers[-1].number)
 
     return run
 
@@ -97,11 +97,16 @@ def test_chains_agree_with_the_reference(chain, batch, height, width):
     lines, features = chain
     tensors = tensors_of(lines, features, batch, height, width)
     truth = results_of_all(one_by_one(lines), doubled(tensors))
+    threads = torch.get_num_threads()
     for name in BUILDS:
         with pytest.MonkeyPatch.context() as patch:
             use(patch, name)
+            torch.set_num_threads(1)  # all images in one task
+            alone = results_of_all(in_one_call(lines), tensors)
+            torch.set_num_threads(threads)
             ours = results_of_all(in_one_call(lines), tensors)
             assert_close(ours, truth)
+            assert_close(alone, truth)
             with torch.no_grad():  # nothing is kept
                 assert torch.equal(in_one_call(lines)(*tensors), in_one_call(lines)(*tensors).clone())
                 torch.testing.assert_close(in_one_call(lines)(*tensors), ours[0])
@@ -160,7 +165,7 @@ def test_a_pixelcnn_is_one_chain_and_agrees_with_the_reference(residual, skip, c
     images = torch.randint(4, (3, colours, 6, 5))
     calls = []
     real = native.convolve_chain
-    monkeypatch.setattr(native, "convolve_chain", lambda x, program: calls.append(program) or real(x, program))
+    monkeypatch.setattr(native, "convolve_chain", lambda x, program, n: calls.append(program) or real(x, program, n))
 
     def both():
         log_prob = model.log_prob(images)
@@ -179,10 +184,10 @@ def test_large_or_rounded_or_compiled_or_double_chains_go_part_by_part(monkeypat
     config = ModelConfig(network="pixelcnn", layers=1, hidden=4, head=5)
     x = torch.randn(1, 8, 3, 3)
     large = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=200, head=5))
-    assert large.trunk.weights_inside > kernels.LARGE
+    assert large.trunk.open_weights() > kernels.LARGE
     assert large.trunk(torch.randn(1, 400, 3, 3)).shape == (1, 1, 3, 3)
     trunk = PixelRNN(config).trunk
-    assert trunk.double()(x).dtype == torch.float64
+    assert trunk.double()(x.double()).dtype == torch.float64
     trunk.float()
     compiled = torch.compile(trunk, backend="aot_eager", fullgraph=True)
     assert compiled(x).shape == (1, 1, 3, 3)
@@ -194,13 +199,12 @@ def test_large_or_rounded_or_compiled_or_double_chains_go_part_by_part(monkeypat
 def test_a_chain_that_is_too_large_is_made_of_smaller_ones(monkeypatch):
     calls = []
     real = native.convolve_chain
-    monkeypatch.setattr(native, "convolve_chain", lambda x, program: calls.append(program) or real(x, program))
+    monkeypatch.setattr(native, "convolve_chain", lambda x, program, n: calls.append(program) or real(x, program, n))
     model = PixelRNN(ModelConfig(network="pixelcnn", layers=2, hidden=64, head=100))
     part = model.trunk.part("block0")
     assert isinstance(part, Composite)
-    assert part.weights_inside <= kernels.LARGE
-    assert model.trunk.weights_inside > 2 * part.weights_inside
-    monkeypatch.setattr(kernels, "LARGE", part.weights_inside)
+    assert part.open_weights() == 128 * 64 + 64 * 64 * 5 + 64 * 128
+    monkeypatch.setattr(kernels, "LARGE", part.open_weights())
     model.log_prob(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
     assert len(calls) == 2
 
@@ -211,25 +215,39 @@ def test_tensors_of_a_chain_that_do_not_fit_are_errors():
     tensors = torch.zeros(5, 3, 4), torch.zeros(5)
     program.add(Kind.CONVOLVE, program.register(3), 5, tensors, kernel=(3, 3))
     with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(5, 3, 4\): must be .* \(5, 3, 5\)"):
-        native.convolve_chain(x, program)
+        native.convolve_chain(x, program, 1)
     with pytest.raises(ValueError, match=r"x is torch\.float32 and has 2 features: the chain begins with 3"):
-        native.convolve_chain(x[:, :2], program)
+        native.convolve_chain(x[:, :2], program, 1)
+    with pytest.raises(ValueError, match="register 0 of a program of CONVOLVE: must be that of the last line"):
+        native.convolve_chain(x, program, 0)
+    with pytest.raises(ValueError, match="register 0 of a program of nothing"):
+        native.convolve_chain(x, Program(), 0)
+    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
+        program.add(Kind.CONVOLVE, program.register(3), 3, tensors, onto=program.register(5))
+    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
+        program.register(3) + program.register(5)
+    program.add(Kind.DIAGONAL_LSTM, program.register(3), 3)
+    with pytest.raises(ValueError, match="a program of CONVOLVE, DIAGONAL_LSTM"):
+        native.convolve_chain(x, program, program.registers - 1)
 
 
 def test_second_derivatives_of_a_chain_are_refused_by_name():
     lines, features = RESIDUAL
     tensors = tensors_of(lines, features, 1, 2, 2)
     output = in_one_call(lines)(*tensors)
-    for wanted in (tensors[:1], tensors[1:2]):
-        (gradient,) = torch.autograd.grad(output.square().sum(), wanted, create_graph=True)
-        with pytest.raises(RuntimeError, match="no second derivatives: set the environment variable PIXELRNN_KERNELS"):
-            gradient.sum().backward(retain_graph=True)
+    for loss in (output.square().sum(), output.sum()):
+        for wanted in (tensors[:1], tensors[1:2]):
+            (gradient,) = torch.autograd.grad(loss, wanted, create_graph=True)
+            with pytest.raises(RuntimeError, match="no second derivatives: set the environment variable"):
+                gradient.square().sum().backward(retain_graph=True)
 
 
 def test_recording_says_what_has_no_kernel():
     layer = MaskedConv2d("B", (1, 1), torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
 
     class Whole(Composite):
+        joins_only = True
+
         def compose(self, apply, x):
             return apply("part", x)
 
@@ -242,3 +260,30 @@ def test_recording_says_what_has_no_kernel():
     with pytest.raises(TypeError, match="behind a ReLU"):
         program.add(Kind.ROW_LSTM, program.register(3), 3, rectify=True)
     assert choice.chosen() != "reference"
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_a_composite_may_do_what_no_chain_can(name, monkeypatch):
+    use(monkeypatch, name)
+    groups = torch.zeros(3, dtype=torch.int64)
+
+    class Gated(Composite):
+        def compose(self, apply, x):
+            return torch.sigmoid(apply("gate", x)) * apply("value", x).relu()
+
+    torch.manual_seed(0)
+    layer = Gated({part: MaskedConv2d("B", (3, 3), groups, groups) for part in ("gate", "value")})
+    x = torch.randn(2, 3, 4, 5)
+    gate, value = layer.part("gate")(x), layer.part("value")(x)
+    torch.testing.assert_close(layer(x), torch.sigmoid(gate) * value.relu())
+    with pytest.raises(TypeError, match=r"Gated: has no step in C\+\+$"):
+        layer.record(Program().register(3))
+
+
+def test_maps_that_a_hook_has_moved_in_memory():
+    lines, features = RESIDUAL
+    tensors = tensors_of(lines, features, 2, 4, 5)
+    truth = results(in_one_call(lines), tensors)
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.contiguous(), lambda saved: saved):
+        for one, other in zip(results(in_one_call(lines), tensors), truth, strict=True):
+            assert torch.equal(one, other)

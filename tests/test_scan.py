@@ -224,6 +224,10 @@ def test_wrong_tensors_are_refused_before_memory_is_touched():
         steps.reorder(torch.tensor([0, 2]))
     with pytest.raises(ValueError, match="row=4: must be from 0 to 3"):
         steps.finish_row(4)
+    narrow = torch.zeros(2, dtype=torch.int32)
+    for positions in ((narrow, narrow.long()), (narrow.long(), narrow)):
+        with pytest.raises(ValueError, match=r"(rows|columns) is torch.int32 of shape \(2,\)"):
+            steps.step(images, *positions, 0)
 
 
 def test_layers_without_steps_in_cpp_are_named():
@@ -238,6 +242,8 @@ def test_layers_without_steps_in_cpp_are_named():
             return x
 
     class Whole(Composite):
+        joins_only = True
+
         def compose(self, apply, x):
             return apply("other", x)
 
@@ -277,6 +283,8 @@ def test_skip_connections_are_one_product(network):
 
 class Tangle(Composite):
     """Sums of convolutions of which some are used more than once, or cannot be joined."""
+
+    joins_only = True
 
     def __init__(self, features):
         groups = torch.zeros(features, dtype=torch.int64)

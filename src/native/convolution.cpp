@@ -85,7 +85,8 @@ struct Framed {
     }
 };
 
-// The frames of a task: lines of the same geometry share one, as they use it one after the other.
+// The frames of a task: lines of the same geometry share one, as they use it one after the other. Features that only pad
+// an outputs' gradient may then be those of another line; their weights are zero.
 class Frames {
 public:
     const Framed& of(const Shape& shape, Index features, Index top, Index bottom) {
@@ -259,6 +260,7 @@ void forward_image(const Plan& plan, const std::vector<std::unique_ptr<Forward>>
         }
         if (ends(line.input)) spare.give(maps[line.input]);
         if (line.other >= 0 && line.other != line.input && ends(line.other) && !given) spare.give(maps[line.other]);
+        if (plan.chain.maps[line.output] == nullptr && plan.last_use[line.output] < 0) spare.give(maps[line.output]);
     }
 }
 

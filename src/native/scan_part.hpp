@@ -278,8 +278,8 @@ private:
     }
 
     template <Index M, Index N>
-    void multiply_tile(Index rows, const float* const* from, const float* right, Index step,
-                                                 const float* start, Index at, const Target& target) const {
+    void multiply_tile(Index rows, const float* const* from, const float* right, Index step, const float* start, Index at,
+                       const Target& target) const {
         Vec acc[M][N];
         for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = load(start + n * V); });
         for (const Index depth : terms) {

@@ -42,7 +42,9 @@ def record(first: MaskedConv2d, rest: Composite) -> Program:
     outputs, features = first.weight.shape[:2]
     with torch.no_grad():
         tensors = first.open_taps(), first.bias
-        rest.record(program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel))
+        output = rest.record(program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel))
+    if output.number != program.lines[-1].output:
+        raise TypeError(f"{type(rest).__name__}: what it gives is not what it computes last")
     return program
 
 
@@ -86,14 +88,14 @@ def join(lines: Sequence[Line]) -> list[Joined]:
     reads = Counter(register for line in lines for register in (line.input, line.other))
     steps: dict[int, Joined] = {}  # by the register that is written
     for line in lines:
-        before = steps.get(line.other)
-        after = steps.get(line.input)
-        if before is not None and reads[line.other] == 1 and before.takes(line):
+        of_other, of_input = steps.get(line.other), steps.get(line.input)
+        if of_other is not None and reads[line.other] == 1 and of_other.takes(line):
             del steps[line.other]
-            weight, bias = (torch.cat([before.tensors[0], line.tensors[0]], 1), before.tensors[1] + line.tensors[1])
-            steps[line.output] = Joined(line, (*before.inputs, line.input), before.other, (weight, bias))
+            weight = torch.cat([of_other.tensors[0], line.tensors[0]], 1)
+            tensors = weight, of_other.tensors[1] + line.tensors[1]
+            steps[line.output] = Joined(line, (*of_other.inputs, line.input), of_other.other, tensors)
             continue
-        sums = ((before, line.other, line.input), (after, line.input, line.other)) if line.kind == Kind.ADD else ()
+        sums = ((of_other, line.other, line.input), (of_input, line.input, line.other)) if line.kind == Kind.ADD else ()
         for step, register, rest in sums:
             if step is not None and reads[register] == 1 and step.line.kind == Kind.CONVOLVE and step.other == -1:
                 del steps[register]
@@ -153,6 +155,8 @@ class NativeScan:
             raise ValueError(f"{len(rows)} rows and {len(cols)} columns: must be as many")
         outputs = torch.empty(self.batch, self.outputs, len(rows))
         rows, cols = rows.contiguous(), cols.contiguous()
+        self._check("rows", rows, torch.int64, (len(rows),))
+        self._check("columns", cols, torch.int64, (len(rows),))
         self._scan.step(images.data_ptr(), len(rows), rows.data_ptr(), cols.data_ptr(), colour, outputs.data_ptr())
         return logits_from_outputs(outputs, 1)[:, 0]
 

@@ -43,6 +43,8 @@ class Trunk(Composite):
     The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits.
     """
 
+    joins_only = True
+
     def __init__(self, config: ModelConfig) -> None:
         wide = colour_groups(2 * config.hidden, config.colours)
         head = colour_groups(config.head, config.colours)

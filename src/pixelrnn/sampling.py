@@ -4,6 +4,7 @@ Shape letters: `B` batch, `P` particles, `C` colours, `H` rows, `W` columns.
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +20,11 @@ MEMORY = 2**28
 LARGEST = 256
 """And how many those are at most."""
 
+PATIENCE = 0.1
+"""Seconds of a call without a look at whether the user has interrupted, about."""
+
 MANY = 2**30
-"""More images than any number of threads."""
+"""So many images that steps in C++ visit single positions."""
 
 Watch = Callable[[Tensor, Tensor], None]
 """Called after each row with all images so far, (B, C, H, W) int64, which it must not change, and how many rows of each
@@ -136,7 +140,8 @@ def posterior(
     batch, _, height, width = images.shape
     filled = torch.where(known[:, None], images, 0).repeat_interleave(particles, dim=0)
     clamped = known.repeat_interleave(particles, dim=0)
-    # As if there were many, so that when particles are drawn anew does not depend on the number of threads.
+    # As if there were many: when particles are drawn anew must not depend on the number of threads. (PyTorch's steps go
+    # in waves, so their posteriors of a seed are others.)
     scan = model.start_scan(height, width, MANY)
     together = max(1, _together(scan) // particles) * particles
     found: list[tuple[Tensor, ...]] = []
@@ -234,16 +239,21 @@ def _fill(
         clamped = None if known is None else known[number * together : number * together + len(part)]
         drawing = Drawing(_uniform(part.shape, images.device, generator), temperature, clamped)
         scan.begin(len(part))
-        for row, numbers in enumerate(_rows(scan, height, width)):
-            scan.run(part, numbers, drawing)
-            rows[number * together : number * together + len(part)] = row + 1
+        numbers = _rows(scan, height, width)
+        done, step = 0, 1
+        while done < height:
+            end, started = min(height, done + step), time.monotonic()
+            scan.run(part, range(numbers[done].start, numbers[end - 1].stop), drawing)
+            rows[number * together : number * together + len(part)] = done = end
             if watch is not None:
                 watch(images, rows)
+            elif time.monotonic() - started < PATIENCE:
+                step *= 2  # each call waits for the slowest thread
     return images
 
 
 def _together(scan: Scan) -> int:
-    return max(1, min(LARGEST, MEMORY // scan.bytes_per_image))
+    return max(1, min(LARGEST, MEMORY // max(1, scan.bytes_per_image)))
 
 
 def _rows(scan: Scan, height: int, width: int) -> list[range]:

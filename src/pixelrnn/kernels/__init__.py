@@ -168,25 +168,26 @@ def convolve_beside(
 
 def chains(x: Tensor, weights: int) -> bool:
     """Whether `convolve_chain` takes maps like these through so many weights; more would not stay in the cache."""
-    native = weights <= LARGE and chosen(x.dtype, x.device) != "reference" and not _rounds(x)
-    return native and not torch.compiler.is_compiling()
+    fits = weights <= LARGE and chosen(x.dtype, x.device) != "reference" and not _rounds(x)
+    return fits and not torch.compiler.is_compiling()
 
 
-def convolve_chain(x: Tensor, program: Program) -> Tensor:
+def convolve_chain(x: Tensor, program: Program, output: Register) -> Tensor:
     """Do a chain of convolutions, and sums, an image at a time.
 
     Args:
         x: (B, F, H, W), register 0 of the program; `chains` must allow it.
         program: lines of kind CONVOLVE (its tensors are weight and bias of `convolve`) and ADD.
+        output: what the last line writes.
 
     Returns:
-        (B, F', H, W), what the last line writes.
+        (B, F', H, W), that register.
 
     Raises:
-        ValueError: tensors that do not fit.
+        ValueError: tensors that do not fit, lines of another kind, or another register than that of the last line.
         RuntimeError: second derivatives.
     """
-    return native.convolve_chain(x, program)
+    return native.convolve_chain(x, program, output.number)
 
 
 def _in_cpp(x: Tensor, weight: Tensor) -> bool:

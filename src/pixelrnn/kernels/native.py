@@ -290,11 +290,17 @@ def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any)
     return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(weight.shape[0])
 
 
-def convolve_chain(x: Tensor, program: Program) -> Tensor:
+def convolve_chain(x: Tensor, program: Program, output_number: int) -> Tensor:
     """See `pixelrnn.kernels.convolve_chain`."""
+    kinds = {line.kind for line in program.lines}
+    if not kinds or kinds - {Kind.CONVOLVE, Kind.ADD} or program.lines[-1].output != output_number:
+        names = ", ".join(sorted(kind.name for kind in kinds)) or "nothing"
+        raise ValueError(
+            f"register {output_number} of a program of {names}: must be that of the last line, and all CONVOLVE or ADD"
+        )
     tensors = [tensor for line in program.lines for tensor in line.tensors]
     lines = [line._replace(tensors=()) for line in program.lines]
-    features = next(line.features for line in lines if line.input == 0)
+    features = next(line.features for line in lines if 0 in (line.input, line.other))
     if x.dtype != torch.float32 or x.shape[1] != features:
         raise ValueError(f"x is {x.dtype} and has {x.shape[1]} features: the chain begins with {features}, of float32")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
@@ -325,6 +331,7 @@ def _chain_backward(
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Gradients of x, if it is wanted, and of all weights and biases."""
     safe = _safe_pairs(lines, tensors)
+    maps = [None if each is None else _features_last(each) for each in maps]  # hooks on saved tensors may change them
     x = maps[0]
     assert x is not None
     d_x, d_maps = _new_maps(x, x.shape[1]) if for_x else None, _features_last(d_output)
@@ -418,11 +425,11 @@ class _ConvolveBeside(torch.autograd.Function):
 
 
 class _Final(torch.autograd.Function):
-    """Gradients as they are, that refuse to have gradients."""
+    """The first tensors as they are, that refuse to have gradients; the others are what they were made from."""
 
     @staticmethod
-    def forward(ctx: Any, _: Tensor, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return gradients
+    def forward(ctx: Any, count: int, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tensors[:count]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> None:
@@ -443,7 +450,7 @@ class _Chain(torch.autograd.Function):
         maps, tensors = ctx.saved_tensors[: ctx.maps], ctx.saved_tensors[ctx.maps :]
         d_x, gradients = _chain_backward(d_output, ctx.lines, maps, tensors, ctx.needs_input_grad[0])
         if torch.is_grad_enabled():
-            d_x, *gradients = _Final.apply(d_output, d_x, *gradients)
+            d_x, *gradients = _Final.apply(1 + len(gradients), d_x, *gradients, d_output, *ctx.saved_tensors)
         return d_x, None, None, *gradients
 
 

@@ -91,7 +91,10 @@ class Program:
 
         Raises:
             TypeError: a ReLU before a recurrent layer, which no kernel has.
+            ValueError: `onto` has not so many features.
         """
+        if onto is not None and onto.features != outputs:
+            raise ValueError(f"{outputs} features are added to {onto.features}: must be as many")
         if kind in (Kind.ROW_LSTM, Kind.DIAGONAL_LSTM):
             if rectify:
                 raise TypeError("a recurrent layer behind a ReLU has no step in C++")

@@ -66,6 +66,10 @@ class Layer(nn.Module, ABC):
         """
         raise TypeError(f"{type(self).__name__}: has no step in C++")
 
+    def open_weights(self) -> int:
+        """How many weights a convolutional layer multiplies with: what masks close for all is not among them."""
+        return 0
+
     @abstractmethod
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Make the state before the first position of (B, ·, H, W) maps."""
@@ -157,13 +161,15 @@ class Composite(Layer):
         parts: the layers by name; those whose features do not depend on position can be used in `compose` directly.
     """
 
+    joins_only: bool = False
+    """Whether `compose` only applies parts and adds features: it can then be written down for the kernels."""
+
     def __init__(self, parts: dict[str, Layer]) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         slopes = [part.slope for part in parts.values()]
         self.slope = None if None in slopes else max((s for s in slopes if s is not None), default=1)
-        self.convolutional = all(part.convolutional for part in parts.values())
-        self.weights_inside = sum(parameter.numel() for parameter in self.parameters())
+        self.convolutional = self.joins_only and parts != {} and all(part.convolutional for part in parts.values())
 
     @abstractmethod
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
@@ -171,19 +177,22 @@ class Composite(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
-        if self.convolutional:
-            x = x.to(next(self.parameters()).dtype)
-            if kernels.chains(x, self.weights_inside):
-                program = Program()
-                self.record(program.register(x.shape[1]))
-                return kernels.convolve_chain(x, program)
+        alike = self.convolutional and x.dtype == next(self.parameters()).dtype
+        if alike and kernels.chains(x, self.open_weights()):
+            program = Program()
+            output = self.record(program.register(x.shape[1]))
+            return kernels.convolve_chain(x, program, output)
         return self.compose(_Whole(self), x)
+
+    def open_weights(self) -> int:
+        """See `Layer.open_weights`."""
+        return sum(part.open_weights() for _, part in self._layers())
 
     @final
     def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
         """See `Layer.record`."""
-        if rectify:
-            raise TypeError(f"{type(self).__name__}: has no step in C++ behind a ReLU")
+        if rectify or not self.joins_only:
+            raise TypeError(f"{type(self).__name__}: has no step in C++{' behind a ReLU' if rectify else ''}")
         output: Register = self.compose(_Recorded(self), x)  # type: ignore[arg-type,assignment]
         return output if onto is None else onto + output
 

@@ -98,6 +98,11 @@ class MaskedConv2d(Layer):
         """See `Layer.beside`."""
         return kernels.convolve_beside(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
 
+    def open_weights(self) -> int:
+        """See `Layer.open_weights`."""
+        outputs, features = self.weight.shape[:2]
+        return outputs * features * len(self.offsets)
+
     def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
         """See `Layer.record`."""
         tensors = self.open_taps(), self.bias

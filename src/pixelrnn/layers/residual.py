@@ -28,6 +28,8 @@ class Bottleneck(Composite):
         kernel: k, odd.
     """
 
+    joins_only = True
+
     def __init__(self, hidden: int, colours: int, kernel: int = 3) -> None:
         wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
         super().__init__(
@@ -55,6 +57,8 @@ class Block(Composite):
         residual: add the input.
         rectify: apply a ReLU between the layer and the 1 × 1 convolution.
     """
+
+    joins_only = True
 
     def __init__(self, core: Layer, hidden: int, colours: int, *, residual: bool = True, rectify: bool = False) -> None:
         wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
