@@ -249,18 +249,24 @@ def test_a_watcher_sees_images_grow(network, precision):
     model = make_model(network).to(getattr(torch, precision))
     seen = []
     images = model.sample(
-        3, height=4, width=5, generator=seeded(), watch=lambda now, rows: seen.append((now.clone(), rows.tolist()))
+        3, height=4, width=5, generator=seeded(), watch=lambda now, filled: seen.append((now.clone(), filled.clone()))
     )
-    assert [rows for _, rows in seen] == [[1] * 3, [2] * 3, [3] * 3, [4] * 3]
-    for row, (now, _) in enumerate(seen):
+    rows = torch.arange(4)[:, None]
+    assert len(seen) == 4
+    for row, (now, filled) in enumerate(seen):
+        assert torch.equal(filled, (rows <= row).expand(3, 4, 5))
         assert torch.equal(now[:, :, : row + 1], images[:, :, : row + 1])
     hole = torch.ones(4, 5, dtype=torch.bool)
     hole[1, 1] = False
     parts = []
     model.complete(
-        images, hole, particles=3, generator=seeded(), watch=lambda now, rows: parts.append((len(now), rows.tolist()))
+        images,
+        hole,
+        particles=3,
+        generator=seeded(),
+        watch=lambda now, filled: parts.append((len(now), int(filled.sum()))),
     )
-    assert parts == [(9, [rows] * 9) for rows in (1, 2, 3, 4)]
+    assert parts == [(9, 9 * 5 * count) for count in (1, 2, 3, 4)]
 
 
 def drawn(logits, temperature=1.0):

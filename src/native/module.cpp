@@ -177,7 +177,8 @@ NB_MODULE(_native, module) {
         .def("convolve_backward", &convolve_backward);
     nb::class_<Scan>(module, "Scan")
         .def_prop_ro("state_size", &Scan::state_size)
-        .def("begin", &Scan::begin, nb::call_guard<nb::gil_scoped_release>())
+        .def("begin", [](Scan& scan, Index batch, Address conditioning) { scan.begin(batch, at(conditioning)); },
+             nb::call_guard<nb::gil_scoped_release>())
         .def("step", &scan_step)
         .def("finish_row", &Scan::finish_row, nb::call_guard<nb::gil_scoped_release>())
         .def("run", &scan_run)

@@ -62,7 +62,7 @@ public:
 
     Index state_size() const override { return state_size_; }
 
-    void begin(Index batch) override {
+    void begin(Index batch, const float* conditioning) override {
         parts_.clear();
         const Index images = std::max<Index>(1, std::min(PART, (batch + threads_ - 1) / threads_));
         for (Index first = 0; first < batch; first += images) {
@@ -75,6 +75,7 @@ public:
             for (std::size_t n = 0; n < widths_.size(); ++n) part.registers.emplace_back(widths_[n], rectified_[n]);
             part.state_size = state_size_;
             part.state = allocate(part.images * state_size_);
+            part.conditioning = conditioning;
             for (const auto& step : steps_) step->begin(part);
         }
         reserved_ = 0;

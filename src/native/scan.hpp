@@ -10,13 +10,13 @@
 
 namespace pixelrnn {
 
-enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add };
+enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add, conditioning, join };
 
 // What a network does at a position, one after the other. Vectors of features are in numbered registers.
 struct Instruction {
     Layer layer;
     std::vector<Index> inputs;   // registers; several are side by side, for a 1 × 1 convolution
-    Index other, output;         // registers; `other`, if not -1, is added
+    Index other, output;         // registers; `other`, if not -1, is added, or joined
     Index features, outputs;     // of each input, and of the output
     Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side
     bool rectify;                // inputs are max(0, x)
@@ -54,8 +54,8 @@ class Scan {
 public:
     virtual ~Scan() = default;
     virtual Index state_size() const = 0;  // floats an image
-    // Make the state before the first position.
-    virtual void begin(Index batch) = 0;
+    // Make the state before the first position. Conditioning is (B, H, W, c), null if the network has none; it is copied.
+    virtual void begin(Index batch, const float* conditioning) = 0;
     // Outputs (B, K, N) of one colour at some positions, given all symbols before them.
     virtual void step(const std::int64_t* images, Positions positions, Index colour, float* outputs) = 0;
     virtual void finish_row(Index row) = 0;

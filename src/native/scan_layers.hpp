@@ -280,9 +280,49 @@ public:
     explicit Add(const Instruction& i) : i_(i) {}
     void run(Part& part, Index) const override {
         const Register &input = part.registers[i_.inputs[0]], &other = part.registers[i_.other], &output = part.registers[i_.output];
-        const Index floats = part.size() * i_.features;
-        sum_rows(output.at(0), input.at(0), other.at(0), floats);
-        if (output.positive != nullptr) rectify_row(output.positive.get(), output.at(0), floats);
+        sum_rows(output.at(0), input.at(0), other.at(0), part.size() * i_.features);
+        output.rectify(part.size());
+    }
+
+private:
+    Instruction i_;
+};
+
+// What is given at each position. Its maps are kept with the state of an image, so that particles take theirs along.
+class Conditioning final : public Step {
+public:
+    Conditioning(const Instruction& i, Layout& layout, Index at)
+        : i_(i), maps_(layout.size.height, layout.size.width, i.outputs, 0, 0, at), here_(maps_.view(layout.views, 0, 0)) {
+        size = maps_.size;
+    }
+    void begin(Part& part) const override {
+        for (Index b = 0; b < part.images; ++b)
+            copy_row(part.of_image(b) + maps_.at, part.conditioning + (part.first + b) * maps_.size, maps_.size);
+    }
+    void run(Part& part, Index colour) const override {
+        if (colour > 0) return;
+        const Register& output = part.registers[i_.output];
+        maps_.each(part, here_, [&](Index m, const float* cell) { copy_row(output.at(m), cell, i_.outputs); });
+        output.rectify(part.size());
+    }
+
+private:
+    Instruction i_;
+    Ring maps_;
+    Index here_;
+};
+
+// The features of two registers side by side.
+class Join final : public Step {
+public:
+    explicit Join(const Instruction& i) : i_(i) {}
+    void run(Part& part, Index) const override {
+        const Register &first = part.registers[i_.inputs[0]], &second = part.registers[i_.other], &output = part.registers[i_.output];
+        for (Index m = 0; m < part.size(); ++m) {
+            copy_row(output.at(m), first.at(m), first.features);
+            copy_row(output.at(m) + first.features, second.at(m), second.features);
+        }
+        output.rectify(part.size());
     }
 
 private:
@@ -295,6 +335,8 @@ inline std::unique_ptr<Step> make_step(const Instruction& i, Layout& layout, Ind
         case Layer::row_lstm: return std::make_unique<RowLSTM>(i, layout, at);
         case Layer::diagonal_lstm: return std::make_unique<DiagonalLSTM>(i, layout, at);
         case Layer::add: return std::make_unique<Add>(i);
+        case Layer::conditioning: return std::make_unique<Conditioning>(i, layout, at);
+        case Layer::join: return std::make_unique<Join>(i);
         default: return std::make_unique<Convolve>(i, layout, at);
     }
 }

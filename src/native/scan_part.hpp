@@ -85,6 +85,10 @@ struct Register {
         if (rectified_) fill(count, positive, positive_rows);
     }
     float* at(Index m) const { return data.get() + m * features; }
+    // Write max(0, x) of so many rows, if anybody reads it.
+    void rectify(Index count) const {
+        if (positive != nullptr) rectify_row(positive.get(), data.get(), count * features);
+    }
     const float* const* rows_of(bool rectified) const { return rectified ? positive_rows.data() : rows.data(); }
 
 private:
@@ -125,6 +129,7 @@ struct Part {
     std::vector<Index> rows, cols;
     std::vector<Index> places;  // of each view, in the state of the part, for each row of the registers
     const std::int64_t* symbols = nullptr;
+    const float* conditioning = nullptr;  // of the whole batch, at the beginning of a scan
     std::vector<Register> registers;
     Buffer left, sums, state;
     std::vector<const float*> from;          // rows of the terms of a product

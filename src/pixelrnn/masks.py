@@ -12,7 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["MaskType", "colour_groups", "convolution_mask"]
+__all__ = ["CONDITIONING", "MaskType", "colour_groups", "convolution_mask", "with_conditioning"]
+
+CONDITIONING = -1
+"""In place of a colour: of a feature that is given at each position before the scan begins, and that all may see."""
 
 MaskType = Literal["A", "B"]
 
@@ -31,16 +34,22 @@ def colour_groups(features: int, colours: int) -> Tensor:
     return torch.arange(features) * colours // features
 
 
+def with_conditioning(groups: Tensor, conditioning: int) -> Tensor:
+    """The colours of features, (F,), and after them those of so many of conditioning: (F + conditioning,)."""
+    return torch.cat([groups, groups.new_full((conditioning,), CONDITIONING)])
+
+
 def convolution_mask(mask_type: MaskType, kernel: tuple[int, int], groups_in: Tensor, groups_out: Tensor) -> Tensor:
     """The taps that a convolution may use (Sec. 3.4).
 
     Rows above, and columns to the left in the same row, are open to all. At the centre, a feature of colour b sees
-    features of colours a < b (mask A) or a ≤ b (mask B). Everything later is closed.
+    features of colours a < b (mask A) or a ≤ b (mask B). Everything later is closed. Conditioning is seen at the centre
+    alone, by all: it is a 1 × 1 convolution, which no mask closes (Sec. 3.6).
 
     Args:
         mask_type: "A" for the first layer, which reads the image itself; "B" for all others.
         kernel: height and width, both odd.
-        groups_in: (F,) the colour of each input feature.
+        groups_in: (F,) the colour of each input feature, or `CONDITIONING`.
         groups_out: (F',) the colour of each output feature.
 
     Returns:
@@ -57,6 +66,7 @@ def convolution_mask(mask_type: MaskType, kernel: tuple[int, int], groups_in: Te
     mask = torch.zeros(len(groups_out), len(groups_in), height, width)
     mask[:, :, : height // 2] = 1
     mask[:, :, height // 2, : width // 2] = 1
+    mask[:, groups_in == CONDITIONING] = 0
     before, own = groups_in[None, :], groups_out[:, None]
     mask[:, :, height // 2, width // 2] = (before < own if mask_type == "A" else before <= own).to(mask.dtype)
     return mask

@@ -28,12 +28,13 @@ FEW_ROWS, MANY_ROWS = 28, 64
 """Rows of a wave, of all images of a thread, up to which waves pay: with such weights, and with more."""
 
 
-def record(first: MaskedConv2d, rest: Composite) -> Program:
+def record(first: MaskedConv2d, rest: Composite, conditioning: int = 0) -> Program:
     """Follow a network through its layers.
 
     Args:
         first: the layer that sees the image.
         rest: what follows.
+        conditioning: features that are given at each position beside the image.
 
     Raises:
         TypeError: a layer that has no step in C++.
@@ -42,7 +43,8 @@ def record(first: MaskedConv2d, rest: Composite) -> Program:
     outputs, features = first.weight.shape[:2]
     with torch.no_grad():
         tensors = first.open_taps(), first.bias
-        output = rest.record(program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel))
+        x = program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel)
+        output = rest.record(x, program.conditioning(conditioning)) if conditioning else rest.record(x)
     if output.number != program.lines[-1].output:
         raise TypeError(f"{type(rest).__name__}: what it gives is not what it computes last")
     return program
@@ -130,15 +132,23 @@ class NativeScan:
         self.slope = min(width, slope or width)
         self.levels, self.colours, self.height, self.width = levels, colours, height, width
         self.outputs = outputs_per_colour(levels)
+        self.conditioning = sum(line.outputs for line in program.lines if line.kind == Kind.CONDITIONING)
         self.batch = 0
         self._scan = choice.build().scan(
             lines, colours, levels, program.registers, (height, width, self.slope), torch.get_num_threads()
         )
         self.bytes_per_image = 4 * self._scan.state_size
 
-    def begin(self, batch: int) -> None:
+    def begin(self, batch: int, conditioning: Tensor | None = None) -> None:
         """See `Scan`."""
-        self._scan.begin(batch)
+        if (conditioning is not None) != (self.conditioning > 0):
+            needs = f"{self.conditioning} features of it" if self.conditioning else "None"
+            raise ValueError(f"conditioning is {'None' if conditioning is None else 'given'}: this network has {needs}")
+        given = None
+        if conditioning is not None:
+            given = conditioning.permute(0, 2, 3, 1).contiguous()
+            self._check("conditioning", given, torch.float32, (batch, self.height, self.width, self.conditioning))
+        self._scan.begin(batch, 0 if given is None else given.data_ptr())
         self.batch = batch
 
     def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:

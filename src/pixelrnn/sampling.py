@@ -5,15 +5,15 @@ Shape letters: `B` batch, `P` particles, `C` colours, `H` rows, `W` columns.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pixelrnn.scan import Drawing, Scan, Scannable, wave_count
+from pixelrnn.scan import Drawing, Scan, Scannable, Stage, wave_count
 
-__all__ = ["Posterior", "Watch", "begins_in_raster_order", "complete", "posterior", "sample"]
+__all__ = ["Posterior", "Watch", "begins_in_order", "complete", "posterior", "sample"]
 
 MEMORY = 2**28
 """Bytes of state of the images that are computed together, about, so that memory does not grow with their number."""
@@ -27,8 +27,8 @@ MANY = 2**30
 """So many images that steps in C++ visit single positions."""
 
 Watch = Callable[[Tensor, Tensor], None]
-"""Called after each row with all images so far, (B, C, H, W) int64, which it must not change, and how many rows of each
-are complete, (B,) int64. Pixels that were not visited yet are 0, or as they were given."""
+"""Called after each row with all images so far, (B, C, H, W) int64, which it must not change, and which of their pixels
+are filled in, (B, H, W) bool. The others are 0, or as they were given."""
 
 
 @dataclass(frozen=True)
@@ -138,51 +138,82 @@ def posterior(
         See `Posterior`.
     """
     batch, _, height, width = images.shape
-    filled = torch.where(known[:, None], images, 0).repeat_interleave(particles, dim=0)
+    drawn = torch.where(known[:, None], images, 0).repeat_interleave(particles, dim=0)
     clamped = known.repeat_interleave(particles, dim=0)
     # As if there were many: when particles are drawn anew must not depend on the number of threads. (PyTorch's steps go
     # in waves, so their posteriors of a seed are others.)
-    scan = model.start_scan(height, width, MANY)
-    together = max(1, _together(scan) // particles) * particles
+    stages = model.stages(height, width)
+    scans = [stage.start(height, width, MANY) for stage in stages]
+    together = max(1, min(map(_together, scans)) // particles) * particles
     found: list[tuple[Tensor, ...]] = []
-    rows = torch.zeros(len(filled), dtype=torch.int64)
-    for start in range(0, max(1, len(filled)), together):
+    filled = torch.zeros_like(clamped)
+    for start in range(0, max(1, len(drawn)), together):
         part = slice(start, start + together)
-        cloud = _Particles(filled[part], clamped[part], particles, generator, temperature)
-        scan.begin(len(cloud.images))
-        for row, numbers in enumerate(_rows(scan, height, width)):
-            scan.run(cloud.images, numbers, cloud.drawing)
-            if row < height - 1:
-                cloud.resample(scan)
-            rows[part] = row + 1
-            if watch is not None:
-                watch(filled, rows)
+        cloud = _Particles(drawn[part], clamped[part], particles, generator, temperature)
+        for stage, scan in zip(stages, scans, strict=True):
+            cloud.enter(stage, scan)
+            rows = _rows(scan, *cloud.here.shape[2:])
+            for row, numbers in enumerate(rows):
+                scan.run(cloud.here, numbers, cloud.drawing)
+                if row < len(rows) - 1 or stage is not stages[-1]:
+                    cloud.resample(scan)
+                if watch is not None:
+                    stage.of(drawn[part]).copy_(cloud.here)
+                    stage.of(filled[part])[:, row] = True
+                    watch(drawn, filled)
+            cloud.leave(stage)
         found.append(cloud.result())
     weights, ancestors, log_evidence = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Posterior(
-        filled.unflatten(0, (batch, particles)), weights, 1 / weights.square().sum(1), ancestors, log_evidence
+        drawn.unflatten(0, (batch, particles)), weights, 1 / weights.square().sum(1), ancestors, log_evidence
     )
 
 
-def begins_in_raster_order(known: Tensor) -> bool:
-    """Whether no known pixel comes after an unknown one, so that one scan is an exact draw; known: (B, H, W) bool."""
-    flat = known.flatten(1)
-    return not bool((flat[:, 1:] & ~flat[:, :-1]).any())
+def begins_in_order(known: Tensor, stages: Sequence[Stage]) -> bool:
+    """Whether no known pixel is visited after an unknown one, so that one scan of each stage is an exact draw.
+
+    Args:
+        known: (H, W) or (B, H, W) bool.
+        stages: of the model.
+    """
+    known = known.expand(1, -1, -1) if known.ndim == 2 else known
+    order = torch.cat([stage.of(known)[:, ~stage.filled(known)] for stage in stages], dim=1)
+    return not bool((order[:, 1:] & ~order[:, :-1]).any())
 
 
 class _Particles:
-    """Copies of images on their way; `images` is filled in place."""
+    """Copies of images on their way; `images` is filled in place.
+
+    Attributes:
+        here: (B · P, C, H', W'), the pixels that the stage visits, which are copies of those of the images, or they.
+        drawing: for the steps of the stage.
+    """
+
+    here: Tensor
+    drawing: Drawing
 
     def __init__(
         self, images: Tensor, known: Tensor, count: int, generator: torch.Generator | None, temperature: float
     ) -> None:
         self.images, self.known, self.count, self.generator = images, known, count, generator
-        self.log_prob = torch.zeros(images.shape, dtype=torch.float64, device=images.device)
-        uniform = _uniform(images.shape, images.device, generator)
-        self.drawing = Drawing(uniform, temperature, known.contiguous(), self.log_prob)
-        self.before = self.log_prob.new_zeros(len(images) // count, count)
-        self.evidence = self.before[:, 0].clone()
+        self.temperature, self.uniform = temperature, _uniform(images.shape, images.device, generator)
+        self.before = torch.zeros(len(images) // count, count, dtype=torch.float64, device=images.device)
+        self.evidence, self.earlier = self.before[:, 0].clone(), self.before.clone()
         self.ancestor = torch.arange(count, device=images.device).expand_as(self.before).clone()
+
+    def enter(self, stage: Stage, scan: Scan) -> None:
+        """Begin a stage, when those before it are done."""
+        self.here = stage.of(self.images).contiguous()
+        self.log_prob = torch.zeros(self.here.shape, dtype=torch.float64, device=self.here.device)
+        self.drawing = _drawing(stage, self.uniform, self.known, self.temperature, self.log_prob)
+        self.counts = (stage.of(self.known) & ~stage.filled(self.known))[:, None]
+        stage.begin(scan, self.images)
+
+    def leave(self, stage: Stage) -> None:
+        """End it."""
+        stage.of(self.images).copy_(self.here)
+        self.earlier = self._total()
+        self.log_prob.zero_()
 
     def resample(self, scan: Scan) -> None:
         """Draw particles anew by their weights, in the images in which less than half of them count."""
@@ -198,10 +229,13 @@ class _Particles:
         self.evidence += torch.where(few, self._gain(), 0)
         total = self._total().gather(1, chosen)
         self.before = torch.where(few[:, None], total, self.before)
-        self.ancestor = self.ancestor.gather(1, chosen)
+        self.ancestor, self.earlier = self.ancestor.gather(1, chosen), self.earlier.gather(1, chosen)
         order = (chosen + self.count * torch.arange(len(chosen), device=chosen.device)[:, None]).flatten()
         scan.reorder(order)
-        self.images.copy_(self.images[order])
+        here = self.here[order]
+        if self.here.shape != self.images.shape:
+            self.images.copy_(self.images[order])
+        self.here.copy_(here)
         self.log_prob.copy_(self.log_prob[order])
 
     def weights(self) -> Tensor:
@@ -215,8 +249,8 @@ class _Particles:
 
     def _total(self) -> Tensor:
         """Log-probability of the known pixels that were met: (B, P)."""
-        met = torch.where(self.known[:, None], self.log_prob, 0)
-        return met.flatten(1).sum(1).view_as(self.before)
+        met = torch.where(self.counts, self.log_prob, 0)
+        return self.earlier + met.flatten(1).sum(1).view_as(self.before)
 
     def _gain(self) -> Tensor:
         """Log of the mean weight since particles were last drawn anew: (B,)."""
@@ -232,24 +266,45 @@ def _fill(
     watch: Watch | None,
 ) -> Tensor:
     """Draw what is not known, in place; a few images at a time."""
-    _, _, height, width = images.shape
-    scan = model.start_scan(height, width, min(len(images), LARGEST))
-    together, rows = _together(scan), torch.zeros(len(images), dtype=torch.int64)
-    for number, part in enumerate(images.split(together)):
-        clamped = None if known is None else known[number * together : number * together + len(part)]
-        drawing = Drawing(_uniform(part.shape, images.device, generator), temperature, clamped)
-        scan.begin(len(part))
-        numbers = _rows(scan, height, width)
-        done, step = 0, 1
-        while done < height:
-            end, started = min(height, done + step), time.monotonic()
-            scan.run(part, range(numbers[done].start, numbers[end - 1].stop), drawing)
-            rows[number * together : number * together + len(part)] = done = end
-            if watch is not None:
-                watch(images, rows)
-            elif time.monotonic() - started < PATIENCE:
-                step *= 2  # each call waits for the slowest thread
+    height, width = images.shape[2:]
+    stages = model.stages(height, width)
+    scans = [stage.start(height, width, min(len(images), LARGEST)) for stage in stages]
+    together, filled = min(map(_together, scans)), torch.zeros_like(images[:, 0], dtype=torch.bool)
+    for start in range(0, len(images), together):
+        part = slice(start, start + together)
+        uniform = _uniform(images[part].shape, images.device, generator)
+        for stage, scan in zip(stages, scans, strict=True):
+            view = stage.of(images[part])
+            here = view.contiguous()
+            drawing = _drawing(stage, uniform, None if known is None else known[part], temperature)
+            stage.begin(scan, images[part])
+            numbers = _rows(scan, *here.shape[2:])
+            done, step = 0, 1
+            while done < len(numbers):
+                end, started = min(len(numbers), done + step), time.monotonic()
+                scan.run(here, range(numbers[done].start, numbers[end - 1].stop), drawing)
+                done = end
+                if watch is not None:
+                    view.copy_(here)
+                    stage.of(filled[part])[:, :done] = True
+                    watch(images, filled)
+                elif time.monotonic() - started < PATIENCE:
+                    step *= 2  # each call waits for the slowest thread
+            view.copy_(here)
     return images
+
+
+def _drawing(
+    stage: Stage, uniform: Tensor, known: Tensor | None, temperature: float, log_prob: Tensor | None = None
+) -> Drawing:
+    """How a stage chooses: what is known or filled in is kept. Given uniform (B, C, H, W) and known (B, H, W)."""
+    clamped = None if known is None else stage.of(known)
+    if stage.before:
+        filled = stage.filled(uniform).expand(len(uniform), -1, -1)
+        clamped = filled if clamped is None else clamped | filled
+    return Drawing(
+        stage.of(uniform).contiguous(), temperature, None if clamped is None else clamped.contiguous(), log_prob
+    )
 
 
 def _together(scan: Scan) -> int:

@@ -4,7 +4,7 @@ Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` po
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,19 @@ from torch import Tensor
 
 from pixelrnn.layers.base import Cache, reorder_cache
 
-__all__ = ["COLDEST", "Choose", "Drawing", "Scan", "Scannable", "Stepped", "Steps", "scan", "wave_count", "waves"]
+__all__ = [
+    "COLDEST",
+    "Choose",
+    "Drawing",
+    "Scan",
+    "Scannable",
+    "Stage",
+    "Stepped",
+    "Steps",
+    "scan",
+    "wave_count",
+    "waves",
+]
 
 COLDEST = 1e-6
 """The lowest temperature: far below, logits overflow; here the most likely symbol is as good as certain."""
@@ -71,8 +83,13 @@ class Scan(Protocol):
     def bytes_per_image(self) -> int:
         """Memory of the state, about."""
 
-    def begin(self, batch: int) -> None:
-        """Make the state before the first position, for B images."""
+    def begin(self, batch: int, conditioning: Tensor | None = None) -> None:
+        """Make the state before the first position, for B images.
+
+        Args:
+            batch: B.
+            conditioning: (B, c, H, W), what is given at each position, if the network has it.
+        """
 
     def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
         """Logits (B, K, N) of one colour at some positions, given all that `images` holds before them.
@@ -93,11 +110,15 @@ class Scan(Protocol):
 class Stepped(Protocol):
     """A model whose steps are PyTorch's; see the methods of `PixelRNN`."""
 
+    conditioning: int
+
     @property
     def wave_slope(self) -> int | None:
         """See `waves`."""
 
-    def init_cache(self, batch: int, colours: int, height: int, width: int) -> Cache:
+    def init_cache(
+        self, batch: int, colours: int, height: int, width: int, conditioning: Tensor | None = None
+    ) -> Cache:
         """Make the state before the first position."""
 
     def step(self, cache: Cache, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
@@ -107,11 +128,51 @@ class Stepped(Protocol):
         """Do what can be done only when a row is complete."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A scan of every so-manieth row and column of images, in which what earlier stages filled in stays as it is.
+
+    Attributes:
+        start_scan: given rows, columns and about how many images at a time, the steps.
+        spacing: from a row or column that it visits to the next.
+        before: spacing of the stage before, the pixels of which this one visits, too; 0 if there is none.
+        condition: what is given to the scan of this stage, from the images of the stage before.
+    """
+
+    start_scan: Callable[[int, int, int], Scan]
+    spacing: int = 1
+    before: int = 0
+    condition: Callable[[Tensor], Tensor] | None = None
+
+    def of(self, maps: Tensor) -> Tensor:
+        """A view of the pixels that it visits: (…, H, W) → (…, H', W')."""
+        return maps[..., :: self.spacing, :: self.spacing]
+
+    def start(self, height: int, width: int, batch: int) -> Scan:
+        """Steps for images that are H × W when all stages are done."""
+        return self.start_scan(-(-height // self.spacing), -(-width // self.spacing), batch)
+
+    def begin(self, scan: Scan, images: Tensor) -> None:
+        """Begin a scan, given images (B, C, H, W) in which the stages before are done."""
+        if self.condition is None:
+            scan.begin(len(images))
+            return
+        with torch.no_grad():
+            scan.begin(len(images), self.condition(images[..., :: self.before, :: self.before]))
+
+    def filled(self, maps: Tensor) -> Tensor:
+        """Which of the pixels that it visits are filled in by stages before: (H', W') bool, for maps (…, H, W)."""
+        whole = maps.new_zeros(maps.shape[-2:], dtype=torch.bool)
+        if self.before:
+            whole[:: self.before, :: self.before] = True
+        return self.of(whole)
+
+
 class Scannable(Protocol):
     """What a model offers to `scan`."""
 
-    def start_scan(self, height: int, width: int, batch: int = 1) -> Scan:
-        """Steps for images of H rows and W columns, and for about so many of them at a time."""
+    def stages(self, height: int, width: int) -> Sequence[Stage]:
+        """The scans that fill in an image of H rows and W columns, one after the other."""
 
 
 class Steps:
@@ -127,13 +188,13 @@ class Steps:
 
     def __init__(self, model: Stepped, colours: int, height: int, width: int, slope: int | None) -> None:
         self.model, self.shape, self.slope = model, (colours, height, width), slope
-        self.begin(1)
+        self.begin(1, torch.zeros(1, model.conditioning, height, width) if model.conditioning else None)
         self.bytes_per_image = _bytes(self.cache)
 
-    def begin(self, batch: int) -> None:
+    def begin(self, batch: int, conditioning: Tensor | None = None) -> None:
         """See `Scan`."""
         with torch.no_grad():
-            self.cache = self.model.init_cache(batch, *self.shape)
+            self.cache = self.model.init_cache(batch, *self.shape, conditioning)
 
     def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
         """See `Scan`."""
@@ -204,18 +265,26 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
     Args:
         model: see `Scannable`.
         images: (B, C, H, W) int64; filled in place. What is there before its turn is never seen.
-        choose: the symbols at some positions, given their logits.
+        choose: the symbols at some positions, given their logits; it is never asked for none.
 
     Returns:
         The same images.
     """
     batch, colours, height, width = images.shape
-    steps = model.start_scan(height, width, batch)
-    steps.begin(batch)
-    for rows, cols, completed in waves(height, width, steps.slope, images.device):
-        for colour in range(colours):
-            logits = steps.step(images, rows, cols, colour)
-            images[:, colour, rows, cols] = choose(logits, rows, cols, colour).to(images.dtype)
-        for row in completed:
-            steps.finish_row(row)
+    for stage in model.stages(height, width):
+        view, free = stage.of(images), ~stage.filled(images) if stage.before else None
+        here = view.contiguous()
+        steps = stage.start(height, width, batch)
+        stage.begin(steps, images)
+        for rows, cols, completed in waves(here.shape[2], here.shape[3], steps.slope, images.device):
+            ours = slice(None) if free is None else free[rows, cols]
+            for colour in range(colours):
+                logits = steps.step(here, rows, cols, colour)[:, :, ours]
+                if logits.shape[2]:
+                    symbols = choose(logits, rows[ours] * stage.spacing, cols[ours] * stage.spacing, colour)
+                    here[:, colour, rows[ours], cols[ours]] = symbols.to(images.dtype)
+            for row in completed:
+                steps.finish_row(row)
+        if here is not view:
+            view.copy_(here)
     return images

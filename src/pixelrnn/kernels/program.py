@@ -23,6 +23,8 @@ class Kind(IntEnum):
     ROW_LSTM = 2
     DIAGONAL_LSTM = 3
     ADD = 4
+    CONDITIONING = 5
+    JOIN = 6
 
 
 class Line(NamedTuple):
@@ -30,8 +32,8 @@ class Line(NamedTuple):
 
     Attributes:
         kind: what it does.
-        input: register that is read; -1: the image.
-        other: register that is added; -1: none.
+        input: register that is read; -1: the image, or what is given at a position beside it.
+        other: register that is added, or whose features follow; -1: none.
         output: register that is written, by this line alone.
         features: of input.
         outputs: features of output.
@@ -106,6 +108,17 @@ class Program:
         self.lines.append(
             Line(kind, number, other, output.number, features, outputs, above, side, rectify, tuple(tensors))
         )
+        return output
+
+    def conditioning(self, features: int) -> Register:
+        """Read the features that are given at the position."""
+        return self.add(Kind.CONDITIONING, None, features, features=features)
+
+    def join(self, first: Register, second: Register) -> Register:
+        """The features of a register, and after them those of another."""
+        output = self.register(first.features + second.features)
+        numbers = first.number, second.number, output.number, first.features, output.features
+        self.lines.append(Line(Kind.JOIN, *numbers, 0, 0, False, ()))
         return output
 
 

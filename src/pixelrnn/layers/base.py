@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
+import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
@@ -93,7 +94,19 @@ class Layer(nn.Module, ABC):
 
 
 class Apply(Protocol):
-    """Calls the named part of a composite on an input, through whichever face is in use."""
+    """Calls the named part of a composite on an input, through whichever face is in use.
+
+    Attributes:
+        conditioned: whether there is conditioning: features that are given at every position before the scan begins.
+            Parts that read it themselves (`Composite.conditioned`) get it with their input.
+    """
+
+    @property
+    def conditioned(self) -> bool:
+        """See above."""
+
+    def with_conditioning(self, x: Tensor) -> Tensor:
+        """Features with those of conditioning after them: (B, F, …) → (B, F + c, …)."""
 
     def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
         """Call the part, see `Layer.joined`: (B, F, …) → (B, F', …)."""
@@ -109,9 +122,21 @@ class _Whole:
     """Applies the parts of a composite to whole maps."""
 
     composite: "Composite"
+    conditioning: Tensor | None
+
+    @property
+    def conditioned(self) -> bool:
+        return self.conditioning is not None
+
+    def with_conditioning(self, x: Tensor) -> Tensor:
+        return _beside(x, self.conditioning)
 
     def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-        return self.composite.part(name).joined(x, rectify=rectify, onto=onto)
+        part = self.composite.part(name)
+        if isinstance(part, Composite) and part.conditioned:
+            maps: Tensor = part(x.relu() if rectify else x, self.conditioning)
+            return maps if onto is None else onto + maps
+        return part.joined(x, rectify=rectify, onto=onto)
 
     def beside(
         self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None
@@ -127,10 +152,21 @@ class _Some:
     cache: Cache
     rows: Tensor
     cols: Tensor
+    conditioning: Tensor | None
+
+    @property
+    def conditioned(self) -> bool:
+        return self.conditioning is not None
+
+    def with_conditioning(self, x: Tensor) -> Tensor:
+        return _beside(x, self.conditioning)
 
     def __call__(self, name: str, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-        rectified = x.relu() if rectify else x
-        output = self.composite.part(name).step(self.cache[name], rectified, self.rows, self.cols)
+        part, rectified = self.composite.part(name), x.relu() if rectify else x
+        if isinstance(part, Composite) and part.conditioned:
+            output = part.step(self.cache[name], rectified, self.rows, self.cols, self.conditioning)
+        else:
+            output = part.step(self.cache[name], rectified, self.rows, self.cols)
         return output if onto is None else onto + output
 
     def beside(
@@ -144,9 +180,20 @@ class _Recorded:
     """Writes them down."""
 
     composite: "Composite"
+    conditioning: Register | None
+
+    @property
+    def conditioned(self) -> bool:
+        return self.conditioning is not None
+
+    def with_conditioning(self, x: Register) -> Register:
+        return x if self.conditioning is None else x.program.join(x, self.conditioning)
 
     def __call__(self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
-        return self.composite.part(name).record(x, rectify=rectify, onto=onto)
+        part = self.composite.part(name)
+        if isinstance(part, Composite) and part.conditioned:
+            return part.record(x, self.conditioning, rectify=rectify, onto=onto)
+        return part.record(x, rectify=rectify, onto=onto)
 
     def beside(
         self, name: str, x: Register, *, rectify: bool = False, onto: Register | None = None
@@ -164,6 +211,9 @@ class Composite(Layer):
     joins_only: bool = False
     """Whether `compose` only applies parts and adds features: it can then be written down for the kernels."""
 
+    conditioned: bool = False
+    """Whether `compose` reads conditioning, if it is given."""
+
     def __init__(self, parts: dict[str, Layer]) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
@@ -175,25 +225,32 @@ class Composite(Layer):
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts, and functions of a single position: (B, F, …) → (B, F', …), where … is H, W or N."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute all positions: (B, F, H, W) → (B, F', H, W)."""
-        alike = self.convolutional and x.dtype == next(self.parameters()).dtype
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Compute all positions: (B, F, H, W), and conditioning (B, c, H, W) if there is any → (B, F', H, W)."""
+        alike = self.convolutional and conditioning is None and x.dtype == next(self.parameters()).dtype
         if alike and kernels.chains(x, self.open_weights()):
             program = Program()
             output = self.record(program.register(x.shape[1]))
             return kernels.convolve_chain(x, program, output)
-        return self.compose(_Whole(self), x)
+        return self.compose(_Whole(self, conditioning), x)
 
     def open_weights(self) -> int:
         """See `Layer.open_weights`."""
         return sum(part.open_weights() for _, part in self._layers())
 
     @final
-    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
+    def record(
+        self,
+        x: Register,
+        conditioning: Register | None = None,
+        *,
+        rectify: bool = False,
+        onto: Register | None = None,
+    ) -> Register:
         """See `Layer.record`."""
         if rectify or not self.joins_only:
             raise TypeError(f"{type(self).__name__}: has no step in C++{' behind a ReLU' if rectify else ''}")
-        output: Register = self.compose(_Recorded(self), x)  # type: ignore[arg-type,assignment]
+        output: Register = self.compose(_Recorded(self, conditioning), x)  # type: ignore[arg-type,assignment]
         return output if onto is None else onto + output
 
     @final
@@ -202,9 +259,9 @@ class Composite(Layer):
         return {name: part.init_cache(batch, height, width) for name, part in self._layers()}
 
     @final
-    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-        """Compute some positions: (B, F, N) → (B, F', N)."""
-        return self.compose(_Some(self, cache, rows, cols), x)
+    def step(self, cache: Cache, x: Tensor, rows: Tensor, cols: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Compute some positions: (B, F, N), and conditioning (B, c, N) if there is any → (B, F', N)."""
+        return self.compose(_Some(self, cache, rows, cols, conditioning), x)
 
     @final
     def finish_row(self, cache: Cache, row: int) -> None:
@@ -221,6 +278,10 @@ class Composite(Layer):
 
     def _layers(self) -> list[tuple[str, Layer]]:
         return [(name, self.part(name)) for name in self.parts]
+
+
+def _beside(x: Tensor, conditioning: Tensor | None) -> Tensor:
+    return x if conditioning is None else torch.cat([x, conditioning], 1)
 
 
 def reorder_cache(cache: Cache, order: Tensor) -> None:

@@ -51,7 +51,7 @@ class MaskedConv2d(Layer):
     Args:
         mask_type: "A" (the first layer) or "B".
         kernel: height and width, both odd.
-        groups_in: (F,) the colour of each input feature.
+        groups_in: (F,) the colour of each input feature; see `convolution_mask`.
         groups_out: (F',) the colour of each output feature.
     """
 
