@@ -6,14 +6,16 @@ an image: `forward`, every position at once, and `scan`, a position at a time; b
 Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759.
 """
 
-from pathlib import Path
-
 from pixelrnn.config import ModelConfig as ModelConfig
+from pixelrnn.config import MultiScaleConfig as MultiScaleConfig
 from pixelrnn.data import DataError as DataError
 from pixelrnn.data import Dataset as Dataset
 from pixelrnn.data import load_dataset as load_dataset
 from pixelrnn.likelihood import Evaluation as Evaluation
 from pixelrnn.likelihood import evaluate as evaluate
+from pixelrnn.model import ImageModel as ImageModel
+from pixelrnn.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
+from pixelrnn.multiscale import load as load
 from pixelrnn.networks import PixelRNN as PixelRNN
 from pixelrnn.recipes import Recipe as Recipe
 from pixelrnn.recipes import TrainingConfig as TrainingConfig
@@ -27,8 +29,11 @@ __all__ = [
     "DataError",
     "Dataset",
     "Evaluation",
+    "ImageModel",
     "ModelConfig",
     "ModelError",
+    "MultiScaleConfig",
+    "MultiScalePixelRNN",
     "PixelRNN",
     "Recipe",
     "TrainingConfig",
@@ -38,12 +43,3 @@ __all__ = [
     "recipes",
     "scan",
 ]
-
-
-def load(path: str | Path) -> PixelRNN:
-    """Read a model folder (`config.json` and `model.safetensors`), as `PixelRNN.save` and training leave it.
-
-    Raises:
-        ModelError: not a model folder, or a damaged, foreign or newer one.
-    """
-    return PixelRNN.load(path)

@@ -1,10 +1,11 @@
-"""What defines a network."""
+"""What defines a model."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
-__all__ = ["NETWORKS", "ModelConfig", "NetworkName"]
+__all__ = ["NETWORKS", "Config", "ModelConfig", "MultiScaleConfig", "NetworkName", "config_from"]
 
 NetworkName = Literal["pixelcnn", "row_lstm", "diagonal_bilstm"]
 NETWORKS: tuple[NetworkName, ...] = ("pixelcnn", "row_lstm", "diagonal_bilstm")
@@ -65,3 +66,99 @@ class ModelConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: must be odd and positive, so that it has a centre")
         if self.first_kernel == 1 and self.colours == 1:
             raise ValueError("first_kernel=1 sees nothing with one colour: use 3 or more")
+
+    @property
+    def networks(self) -> "tuple[ModelConfig, ...]":
+        """The networks of the model: this one."""
+        return (self,)
+
+    def for_images(self, colours: int, levels: int) -> Self:
+        """The same for images of other colours and levels."""
+        return dataclasses.replace(self, colours=colours, levels=levels)
+
+
+@dataclass(frozen=True)
+class MultiScaleConfig:
+    """What defines a Multi-Scale PixelRNN: networks for square images of growing size, each given the smaller image.
+
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.6.
+
+    The smaller image is part of the larger: every so-manieth pixel, the top left one of each cell.
+
+    Attributes:
+        sizes: sides of the images in pixels, from the smallest; each divides the next.
+        scales: the network of each size; all have the same colours and levels.
+        conditioning: features that a smaller image is upsampled to at each position of the larger.
+
+    Raises:
+        ValueError, TypeError: a field out of its range or of another type.
+    """
+
+    sizes: tuple[int, ...]
+    scales: tuple[ModelConfig, ...]
+    conditioning: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("sizes", "scales"):
+            if not isinstance(getattr(self, name), tuple | list):
+                raise TypeError(f"{name}={getattr(self, name)!r}: must be a tuple")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for size in (*self.sizes, self.conditioning):
+            if type(size) is not int:
+                raise TypeError(f"sizes={self.sizes}, conditioning={self.conditioning!r}: must be whole numbers")
+        for scale in self.scales:
+            if not isinstance(scale, ModelConfig):
+                raise TypeError(f"scales has a {type(scale).__name__}: each must be a ModelConfig")
+        if len(self.sizes) < 2:
+            raise ValueError(
+                f"sizes={self.sizes}: must be two or more, as all but the first are given a smaller image; a network "
+                "of one size is a PixelRNN"
+            )
+        if len(self.scales) != len(self.sizes):
+            raise ValueError(f"scales has {len(self.scales)} networks, sizes={self.sizes}: must be as many")
+        if self.sizes[0] < 1 or self.conditioning < 1:
+            raise ValueError(f"sizes={self.sizes}, conditioning={self.conditioning}: must be at least 1")
+        for small, large in zip(self.sizes, self.sizes[1:], strict=False):
+            if small >= large:
+                raise ValueError(f"sizes={self.sizes}: must grow, and {large} comes after {small}")
+            if large % small:
+                raise ValueError(f"sizes={self.sizes}: each must divide the next, and {small} does not divide {large}")
+        for name in ("colours", "levels"):
+            if len(found := {getattr(scale, name) for scale in self.scales}) > 1:
+                raise ValueError(f"scales have {name} {', '.join(map(str, sorted(found)))}: must all have the same")
+
+    @property
+    def colours(self) -> int:
+        """C."""
+        return self.scales[0].colours
+
+    @property
+    def levels(self) -> int:
+        """K."""
+        return self.scales[0].levels
+
+    @property
+    def networks(self) -> tuple[ModelConfig, ...]:
+        """The networks of the model, from the smallest size."""
+        return self.scales
+
+    def for_images(self, colours: int, levels: int) -> Self:
+        """The same for images of other colours and levels."""
+        return dataclasses.replace(self, scales=tuple(scale.for_images(colours, levels) for scale in self.scales))
+
+
+Config = ModelConfig | MultiScaleConfig
+
+
+def config_from(fields: Mapping[str, Any]) -> Config:
+    """A config from its fields, as JSON gives them.
+
+    Raises:
+        TypeError, ValueError: they are not those of a config.
+    """
+    if "sizes" not in fields:
+        return ModelConfig(**fields)
+    scales = fields.get("scales")
+    if not isinstance(scales, list | tuple) or not all(isinstance(scale, Mapping) for scale in scales):
+        raise TypeError(f"scales={scales!r}: must be a list of networks")
+    return MultiScaleConfig(**{**fields, "scales": tuple(ModelConfig(**scale) for scale in scales)})

@@ -93,7 +93,7 @@ def save(
 
     Args:
         path: the folder; made if it does not exist.
-        config: the fields of the `ModelConfig`.
+        config: what defines the model.
         weights: the state of the model.
         provenance: where the weights come from.
 
@@ -127,7 +127,7 @@ class ModelFolder:
 
     Attributes:
         path: the folder.
-        config: the fields of the `ModelConfig`, as found.
+        config: what defines the model, as found.
         provenance: where the weights come from.
     """
 
@@ -209,11 +209,29 @@ def _check_size(folder: Path, model: Mapping[str, Any]) -> None:
     size = path.stat().st_size
     # Every network has a weight for each pair of features of a layer, and for each tap of the first kernel.
     square = math.isqrt(size)
-    limits = {"layers": tensors, "hidden": square, "head": square, "first_kernel": square, "kernel": size}
-    for name, limit in limits.items():
-        value = model.get(name)
-        if isinstance(value, int) and value > limit:
-            raise ModelError(f"{path}: the weights are not those of the network in {CONFIG}: {name}={value} needs more")
+    limits = {
+        "layers": tensors,
+        "hidden": square,
+        "head": square,
+        "first_kernel": square,
+        "kernel": size,
+        "conditioning": square,
+    }
+    scales = model.get("scales", [])
+    networks = scales if isinstance(scales, list) else []
+    if len(networks) > tensors:
+        raise ModelError(f"{path}: the weights are not those of the network in {CONFIG}: {len(networks)} scales")
+    # Of a scale that was trained apart, the others have no weights; nor is memory taken for them.
+    only = model.get("only")
+    sizes = model.get("sizes")
+    if only is not None and isinstance(sizes, list) and len(sizes) == len(networks):
+        networks = [network for size, network in zip(sizes, networks, strict=True) if size == only]
+    for fields in (model, *(network for network in networks if isinstance(network, dict))):
+        for name, limit in limits.items():
+            value = fields.get(name)
+            if isinstance(value, int) and value > limit:
+                what = f"{name}={value} needs more"
+                raise ModelError(f"{path}: the weights are not those of the network in {CONFIG}: {what}")
 
 
 def download(name: str, **options: Any) -> Path:
