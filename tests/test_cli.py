@@ -632,7 +632,7 @@ def test_complete_corrects_for_what_comes_later(run, binary, tmp_path, keep, kno
     assert int(USE._known(keep, 5, 6).sum()) == known
     assert (tmp_path / "c.png").exists()
     ran = run("complete", binary, "--keep", keep, "-n", 2, "--particles", 1, "-o", "c.png")
-    assert "known pixels that come later in raster order were not seen" in ran.out
+    assert "known pixels that come later in the order of the model were not seen" in ran.out
 
 
 def test_a_mask_of_another_size_is_refused(refused, binary, tmp_path):
@@ -798,7 +798,7 @@ def test_recipes_are_listed(run):
     ran = run("recipes")
     assert (ran.status, ran.err) == (0, "")
     rows = [re.split(r"  +", line) for line in ran.out.splitlines()]
-    assert rows == [[name, r.data, r.model.network, r.summary] for name, r in pixelrnn.recipes().items()]
+    assert rows == [[name, r.data, r.model.networks[-1].network, r.summary] for name, r in pixelrnn.recipes().items()]
     assert len({line.index(row[3]) for line, row in zip(ran.out.splitlines(), rows, strict=True)}) == 1
     printed = json.loads(run("recipes", "--json").out)
     assert printed["mnist-pixelcnn"]["model"]["network"] == "pixelcnn"

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from pixelrnn import ModelConfig, PixelRNN, Recipe, TrainingConfig, recipes, training
+from pixelrnn import ModelConfig, Recipe, TrainingConfig, recipes, training
+from pixelrnn.multiscale import make_model
 from pixelrnn.recipes import with_settings
 
 DEMO = recipes()["demo"]
@@ -63,9 +64,11 @@ def test_every_recipe_builds(name):
     assert recipe.summary
     assert recipe.data
     with torch.device("meta"):
-        weights = PixelRNN(recipe.model).state_dict()
-    assert weights["first.weight"].shape == (2 * recipe.model.hidden, recipe.model.colours, 7, 7)
-    assert len(weights["trunk.parts.logits.bias"]) == (1 if recipe.model.levels == 2 else 3 * 256)
+        weights = make_model(recipe.model).state_dict()
+    scales = [f"scales.{size}.network." for size in getattr(recipe.model, "sizes", ())] or [""]
+    for prefix, network in zip(scales, recipe.model.networks, strict=True):
+        assert weights[f"{prefix}first.weight"].shape == (2 * network.hidden, network.colours, 7, 7)
+        assert len(weights[f"{prefix}trunk.parts.logits.bias"]) == (1 if network.levels == 2 else 3 * 256)
 
 
 def test_every_row_of_the_table_and_a_demo_are_there():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pixelrnn.config import ModelConfig
+from pixelrnn.config import Config
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import atomic_path
 
@@ -139,12 +139,15 @@ def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def describe_run(model_config: ModelConfig, config: TrainingConfig, images: NDArray[np.uint8]) -> str:
-    """What a checkpoint depends on: the network, the optimiser, the order of the data and the data."""
+def describe_run(
+    model_config: Config, config: TrainingConfig, images: NDArray[np.uint8], only: int | None = None
+) -> str:
+    """What a checkpoint depends on: the model, the optimiser, the order of the data and the data."""
     sample = np.ascontiguousarray(images[:: max(1, len(images) // 1000)])
     return json.dumps(
         {
             **dataclasses.asdict(model_config),
+            **({} if only is None else {"scale": only}),
             **{key: getattr(config, key) for key in ("optimiser", "batch", "seed", "augment")},
             "images": list(images.shape),
             "crc32": zlib.crc32(sample.tobytes()),

@@ -55,6 +55,9 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="bf16: multiply bfloat16 in training; needs AMX, or a GPU. Default: float32.")
     ] = None,
+    scale: Annotated[
+        int | None, typer.Option(min=1, help="Train one scale alone, by its side (a multi-scale recipe); see join.")
+    ] = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all cores.")] = None,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Evaluate the test split at the end.")] = True,
@@ -79,6 +82,7 @@ def train(
         changes,
         resume=resume,
         overwrite=overwrite,
+        scale=scale,
         device=device,
         threads=threads,
         test=test,
@@ -115,9 +119,12 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
     animate: Annotated[bool, typer.Option("--animate", help="Show how they are drawn: a .gif or .webp file.")] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Show the images of all scales of a multi-scale model.")
+    ] = False,
 ) -> None:
     """Draw images from the model."""
-    commands.sample(model, number, out, height, width, temperature, seed, device, animate)
+    commands.sample(model, number, out, height, width, temperature, seed, device, animate, stages)
 
 
 @app.command()
@@ -188,6 +195,15 @@ def info(
 ) -> None:
     """Tell the parameters, context and operations of a network."""
     commands.info(model, height, width, as_json)
+
+
+@app.command()
+def join(
+    models: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One for each scale, from train --scale.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the model.")],
+) -> None:
+    """Make one multi-scale model of scales that were trained apart."""
+    commands.join(models, out)
 
 
 @app.command()

@@ -4,21 +4,22 @@ Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `M` sy
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
-from pixelrnn.networks import PixelRNN
+from pixelrnn.model import ImageModel
+from pixelrnn.multiscale import MultiScalePixelRNN
 
 __all__ = ["context", "flops", "parameter_count", "softmax_at"]
 
 
-def parameter_count(model: PixelRNN) -> int:
+def parameter_count(model: ImageModel) -> int:
     """How many numbers training can change; taps that a mask closes are not among them."""
     closed = sum(int((layer.mask == 0).sum()) for layer in model.modules() if isinstance(layer, MaskedConv2d))
     return sum(parameter.numel() for parameter in model.parameters()) - closed
 
 
-def flops(model: PixelRNN, height: int, width: int) -> int:
+def flops(model: ImageModel, height: int, width: int) -> int:
     """Floating-point operations to score an image: two an open tap of a matrix product; element-wise work is left out.
 
     Args:
@@ -26,16 +27,28 @@ def flops(model: PixelRNN, height: int, width: int) -> int:
         height: H.
         width: W.
     """
+    if isinstance(model, MultiScalePixelRNN):
+        return sum(_flops(scale, int(size), int(size)) for size, scale in model.scales.items())
+    return _flops(model, height, width)
+
+
+def _flops(module: nn.Module, height: int, width: int) -> int:
+    """Of all layers of maps of H × W; convolutions that are not masked are those of an `Upsampling`."""
     pixel = 0
-    for layer in model.modules():
+    for layer in module.modules():
         if isinstance(layer, MaskedConv2d):
             pixel += 2 * int(layer.mask.sum())
         elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
             pixel += 2 * layer.state_to_state.numel()
-    return pixel * height * width
+    upsampling = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    area, total = height * width, 0
+    for layer in reversed(upsampling):
+        area //= layer.stride[0] ** 2
+        total += 2 * layer.weight.numel() * area
+    return pixel * height * width + total
 
 
-def context(model: PixelRNN, images: Tensor, row: int, col: int) -> Tensor:
+def context(model: ImageModel, images: Tensor, row: int, col: int) -> Tensor:
     """Measure which pixels the distribution of one pixel really depends on, from gradients (Fig. 2 and 4).
 
     Args:
@@ -62,7 +75,7 @@ def context(model: PixelRNN, images: Tensor, row: int, col: int) -> Tensor:
     return gradient.abs().mean(0).sum(0)
 
 
-def softmax_at(model: PixelRNN, image: Tensor, positions: list[tuple[int, int, int]]) -> Tensor:
+def softmax_at(model: ImageModel, image: Tensor, positions: list[tuple[int, int, int]]) -> Tensor:
     """The distributions of some symbols of an image, each given all symbols before it (Fig. 6).
 
     Args:

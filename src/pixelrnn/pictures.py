@@ -7,7 +7,7 @@ Shapes: `N` images, `B` batch, `C` colours, `H` rows, `W` columns, `K` levels, `
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["INK", "ArrayLike", "as_array", "completions", "grid", "to_picture"]
+__all__ = ["INK", "ArrayLike", "as_array", "completions", "grid", "preview", "stages", "to_picture"]
 
 ArrayLike: TypeAlias = npt.NDArray[Any] | torch.Tensor
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -129,6 +129,53 @@ def completions(
     parts = {"occluded": left[:, None], "completions": middle, "original": right[:, None]}
     tiled = {label: _tiled(part, scale, gap, _WHITE) for label, part in parts.items()}
     return _labelled(tiled, margin=4 * gap + 4)
+
+
+def stages(images: ArrayLike, spacings: Sequence[int], levels: int) -> Image.Image:
+    """The images that images contain, side by side, each enlarged to the same size (Fig. 10).
+
+    Args:
+        images: integers (N, C, H, W), symbols 0 .. levels-1.
+        spacings: of the rows and columns that a smaller image has, from the smallest image.
+        levels: K, size of the alphabet.
+
+    Raises:
+        ValueError: as `to_picture`, or a spacing that does not divide H and W.
+    """
+    array = as_array(images)
+    for spacing in spacings:
+        if spacing < 1 or array.shape[2] % spacing or array.shape[3] % spacing:
+            raise ValueError(f"spacing {spacing}: must divide images of {array.shape[2]} × {array.shape[3]}")
+    sheets = {
+        f"{array.shape[2] // spacing} × {array.shape[3] // spacing}": grid(_every(array, spacing), levels)
+        for spacing in spacings
+    }
+    return _labelled(sheets, margin=8)
+
+
+def preview(
+    images: ArrayLike, filled: ArrayLike, spacings: Sequence[int]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Images on their way: a pixel that is not filled in shows what a smaller image has there.
+
+    Args:
+        images: (N, C, H, W).
+        filled: bool (N, H, W).
+        spacings: of the rows and columns that a smaller image has.
+
+    Returns:
+        Such images, and which of their pixels show something.
+    """
+    symbols, shown = as_array(images), as_array(filled)
+    for spacing in sorted(spacings):
+        symbols = np.where(shown[:, None], symbols, _every(as_array(images), spacing))
+        shown = shown | _every(as_array(filled), spacing)
+    return symbols, shown
+
+
+def _every(maps: npt.NDArray[Any], spacing: int) -> npt.NDArray[Any]:
+    """Of (…, H, W), every so-manieth row and column, repeated."""
+    return maps[..., ::spacing, ::spacing].repeat(spacing, axis=-2).repeat(spacing, axis=-1)
 
 
 def as_array(values: ArrayLike) -> npt.NDArray[Any]:

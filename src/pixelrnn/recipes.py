@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pixelrnn.config import ModelConfig, NetworkName
+from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, NetworkName
 from pixelrnn.data.augment import AUGMENTATIONS, Augmentation
 
 __all__ = ["Recipe", "TrainingConfig", "recipes", "with_settings"]
@@ -95,7 +95,7 @@ class Recipe:
 
     Attributes:
         name: what the command line calls it.
-        model: the network.
+        model: the network, or those of several scales.
         training: how it is trained.
         data: where its images come from, as `pixelrnn.data.load_dataset` understands it.
         summary: one line for people.
@@ -107,7 +107,7 @@ class Recipe:
     """
 
     name: str
-    model: ModelConfig
+    model: Config
     training: TrainingConfig
     data: str
     summary: str
@@ -138,8 +138,17 @@ def recipes() -> dict[str, Recipe]:
         _imagenet(64, 4, 512, 32, False, 3.63),
         _patches("photos-row-lstm", "row_lstm", "Row LSTM"),
         _patches("photos-diagonal-bilstm", "diagonal_bilstm", "Diagonal BiLSTM"),
+        _mnist_multiscale(),
+        _imagenet_multiscale(),
+        _patches_multiscale(),
     ]
     return {recipe.name: recipe for recipe in found}
+
+
+# Adam, not the paper's RMSProp: see the experiment log.
+MNIST_TRAINING = TrainingConfig(
+    steps=60_000, optimiser="adam", learning_rate=2e-3, warmup=300, final_learning_rate=0.005, average=0.9995
+)
 
 
 def _demo() -> Recipe:
@@ -150,12 +159,8 @@ def _demo() -> Recipe:
 
 def _mnist(name: str, network: NetworkName, title: str, paper: float, *, layers: int = 7, hidden: int = 16) -> Recipe:
     model = ModelConfig(network=network, colours=1, levels=2, layers=layers, hidden=hidden, head=32)
-    # Adam, not the paper's RMSProp: see the experiment log.
-    training = TrainingConfig(
-        steps=60_000, optimiser="adam", learning_rate=2e-3, warmup=300, final_learning_rate=0.005, average=0.9995
-    )
     summary = f"{title} on binary MNIST (Table 4: {paper:.2f} nats)"
-    return Recipe(name, model, training, "mnist-binary", summary, paper)
+    return Recipe(name, model, MNIST_TRAINING, "mnist-binary", summary, paper)
 
 
 def _photographs(name: str, network: NetworkName, layers: int, title: str, paper: float) -> Recipe:
@@ -183,19 +188,51 @@ def _patches(name: str, network: NetworkName, title: str) -> Recipe:
     return Recipe(name, model, training, "photos.npz", summary, None)
 
 
+def _mnist_multiscale() -> Recipe:
+    # Together about as many parameters as mnist-diagonal-bilstm.
+    scales = tuple(
+        ModelConfig(network="diagonal_bilstm", colours=1, levels=2, layers=layers, hidden=hidden, head=32)
+        for layers, hidden in ((2, 12), (2, 12), (3, 16))
+    )
+    summary = "Diagonal BiLSTMs for 7 × 7, 14 × 14 and 28 × 28 pixels of binary MNIST"
+    model = MultiScaleConfig(sizes=(7, 14, 28), scales=scales, conditioning=16)
+    return Recipe("mnist-multiscale", model, MNIST_TRAINING, "mnist-binary", summary, None)
+
+
+def _imagenet_multiscale() -> Recipe:
+    # The paper names neither the networks nor the sizes of the scales in full: those of its 64 × 64 network (ours).
+    network = ModelConfig(network="row_lstm", colours=3, levels=256, layers=4, hidden=512, head=1024, residual=False)
+    training = TrainingConfig(steps=400_000, batch=32, learning_rate=3e-4, warmup=2000, average=0.9999, validations=100)
+    model = MultiScaleConfig(sizes=(8, 16, 32, 64), scales=(network,) * 4, conditioning=128)
+    summary = "Row LSTMs for 8 × 8 to 64 × 64 pixels of ImageNet (Sec. 3.6)"
+    return Recipe("imagenet64-multiscale", model, training, "imagenet64", summary, None)
+
+
+def _patches_multiscale() -> Recipe:
+    network = ModelConfig(network="row_lstm", colours=3, levels=256, layers=2, hidden=32, head=64)
+    training = TrainingConfig(steps=20_000, batch=4, learning_rate=3e-3, augment="colours")
+    model = MultiScaleConfig(sizes=(8, 16, 32, 64), scales=(network,) * 4, conditioning=32)
+    summary = "small Row LSTMs for 8 × 8 to 64 × 64 pixels of patches of photographs"
+    return Recipe("photos64-multiscale", model, training, "photos64.npz", summary, None)
+
+
 def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """Change fields of a recipe's model or training by name.
+    """Change fields of a recipe's model or training by name; those of a network, in all scales.
 
     Args:
         recipe: what to start from.
-        settings: field → value, as text.
+        settings: field → value, as text; `sizes` with commas. If there are more or fewer sizes than before, the
+            networks of the largest stay.
 
     Raises:
         ValueError: a field that does not exist, or a value that it cannot have.
     """
-    configs: dict[str, ModelConfig | TrainingConfig] = {"model": recipe.model, "training": recipe.training}
+    configs: dict[str, Any] = {"network": recipe.model.networks[0], "training": recipe.training}
     part_of = {field.name: part for part, config in configs.items() for field in dataclasses.fields(config)}
-    changes: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
+    if isinstance(recipe.model, MultiScaleConfig):
+        configs["scales"] = recipe.model
+        part_of |= {"sizes": "scales", "conditioning": "scales"}
+    changes: dict[str, dict[str, Any]] = {"network": {}, "training": {}, "scales": {}}
     for key, text in settings.items():
         if key not in part_of:
             close = difflib.get_close_matches(key, part_of, n=1)
@@ -206,16 +243,28 @@ def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     # All at once: values that fit together may not fit one by one.
     return dataclasses.replace(
         recipe,
-        model=dataclasses.replace(recipe.model, **changes["model"]),
+        model=_changed(recipe.model, changes["network"], changes["scales"]),
         training=dataclasses.replace(recipe.training, **changes["training"]),
     )
+
+
+def _changed(model: Config, network: dict[str, Any], scales: dict[str, Any]) -> Config:
+    """A model with other networks, and other fields of a `MultiScaleConfig`."""
+    networks = [dataclasses.replace(each, **network) for each in model.networks]
+    if isinstance(model, ModelConfig):
+        return networks[0]
+    count = len(scales.get("sizes", model.sizes))
+    networks = [networks[0]] * (count - len(networks)) + networks
+    return dataclasses.replace(model, **scales, scales=tuple(networks[len(networks) - count :]))
 
 
 def _parse(key: str, text: str, current: Any) -> Any:
     try:
         if isinstance(current, bool):
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if isinstance(current, tuple):
+            return tuple(int(each) for each in text.split(","))
         return type(current)(text)
     except (KeyError, ValueError):
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(current), "a word")
-        raise ValueError(f"{key}={text}: must be {kind}") from None
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", tuple: "whole numbers, with commas"}
+        raise ValueError(f"{key}={text}: must be {kinds.get(type(current), 'a word')}") from None

@@ -30,11 +30,12 @@ from pixelrnn.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from pixelrnn.config import ModelConfig
+from pixelrnn.config import Config
 from pixelrnn.data.augment import augment
 from pixelrnn.interrupts import stop_signals
 from pixelrnn.likelihood import bits_per_dim, evaluate, evenly_spaced
-from pixelrnn.networks import PixelRNN
+from pixelrnn.model import ImageModel
+from pixelrnn.multiscale import load, make_model
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import finite
 
@@ -109,28 +110,30 @@ def learning_rate(config: TrainingConfig, step: int, done: float) -> float:
 
 
 def train(
-    model_config: ModelConfig,
+    model_config: Config,
     config: TrainingConfig,
     images: NDArray[np.uint8],
     validation: NDArray[np.uint8],
     folder: Path,
     *,
+    only: int | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     provenance: dict[str, Any] | None = None,
     report: Report = lambda record: None,
-) -> PixelRNN:
-    """Train a network, keeping in `folder` the best model, a checkpoint and the metrics.
+) -> ImageModel:
+    """Train a model, keeping in `folder` the best model, a checkpoint and the metrics.
 
     Killed at any moment and resumed, a run of so many steps ends with the same weights, bit for bit, as if it had not
     been (on the same machine, with the same number of threads and versions).
 
     Args:
-        model_config: the network.
+        model_config: the model.
         config: how to train it.
         images: (N, C, H, W) symbols.
         validation: (N', C, H, W) symbols.
         folder: made if it does not exist.
+        only: train the scale of this size alone, of a Multi-Scale PixelRNN; its loss is its part of the whole.
         resume: go on from the checkpoint in `folder`.
         device: where to compute.
         provenance: kept in the model folder.
@@ -161,11 +164,11 @@ def train(
     # The seed decides the initial weights here, and the order of the data in batch_indices; nothing else is random.
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        learner = make_learner(PixelRNN(model_config).to(device), config)
+        learner = make_learner(make_model(model_config, only).to(device), config)
     model, average, optimiser = learner.model, learner.average, learner.optimiser
     average.provenance = provenance or {}
     progress = Progress()
-    identity = describe_run(model_config, config, images)
+    identity = describe_run(model_config, config, images, only)
     if resume:
         groups, progress = load_checkpoint(folder / CHECKPOINT, identity)
         try:
@@ -261,7 +264,7 @@ def train(
                 raise Interrupted(f"stopped after step {progress.step}; everything is saved in {folder}")
         if progress.best_step == 0:  # a run that was cut short before its first validation
             validate_average()
-    return PixelRNN.load(folder)
+    return load(folder)
 
 
 def check_precision(config: TrainingConfig, device: torch.device | str) -> None:
@@ -286,14 +289,14 @@ class Learner:
         optimiser: of `weights`.
     """
 
-    model: PixelRNN
-    average: PixelRNN
+    model: ImageModel
+    average: ImageModel
     weights: nn.Parameter
     averaged: torch.Tensor
     optimiser: Optimizer
 
 
-def make_learner(model: PixelRNN, config: TrainingConfig) -> Learner:
+def make_learner(model: ImageModel, config: TrainingConfig) -> Learner:
     """Prepare a model for training, with RMSProp, as in the paper (Sec. 5.2), or Adam."""
     average = copy.deepcopy(model).requires_grad_(False)
     weights = nn.Parameter(_as_views(model))

@@ -11,6 +11,7 @@ from pixelrnn.commands.show import prepare_photos as prepare_photos
 from pixelrnn.commands.train import train as train
 from pixelrnn.commands.use import complete as complete
 from pixelrnn.commands.use import evaluate_model as evaluate_model
+from pixelrnn.commands.use import join as join
 from pixelrnn.commands.use import sample as sample
 from pixelrnn.commands.use import score as score
 from pixelrnn.commands.use import surprise as surprise
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate_model",
     "explain",
     "info",
+    "join",
     "list_recipes",
     "prepare_photos",
     "sample",

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelrnn import console
-from pixelrnn.config import ModelConfig
+from pixelrnn import console, store
+from pixelrnn.config import Config, ModelConfig, MultiScaleConfig
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.likelihood import Evaluation, evaluate
-from pixelrnn.networks import PixelRNN
+from pixelrnn.likelihood import Evaluation, Scorer, evaluate
+from pixelrnn.model import ImageModel
+from pixelrnn.multiscale import MultiScalePixelRNN, load
 from pixelrnn.recipes import recipes
 from pixelrnn.training import TrainingError, unit_of
 
@@ -24,6 +25,7 @@ __all__ = [
     "check_out",
     "choose_device",
     "dataset_of",
+    "described",
     "evaluated",
     "explain",
     "generator_of",
@@ -87,13 +89,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_model(name: str, device: str = "cpu") -> PixelRNN:
+def load_model(name: str, device: str = "cpu") -> ImageModel:
     """A model from its folder, or from the Hub if its name says so, on a device."""
-    model = PixelRNN.from_pretrained(name.removeprefix(HUB)) if name.startswith(HUB) else PixelRNN.load(name)
+    model = load(store.download(name.removeprefix(HUB)) if name.startswith(HUB) else name)
     return model.to(choose_device(device))
 
 
-def dataset_of(model: PixelRNN, data: str | None) -> Dataset:
+def dataset_of(model: ImageModel, data: str | None) -> Dataset:
     """The data that were asked for, or else the model's own; they must fit the model."""
     spec = data or model.provenance.get("data")
     if not spec or not isinstance(spec, str):
@@ -104,12 +106,29 @@ def dataset_of(model: PixelRNN, data: str | None) -> Dataset:
     return dataset
 
 
-def check_fit(model: ModelConfig, dataset: Dataset) -> None:
-    """Refuse data of other colours or levels than the model's."""
+def check_fit(model: Config, dataset: Dataset) -> None:
+    """Refuse data of other colours, levels or size than the model's."""
     for name in ("colours", "levels"):
         ours, theirs = getattr(model, name), getattr(dataset, name)
         if ours != theirs:
             raise ValueError(f"{name}={ours} of the model does not fit {name}={theirs} of the data {dataset.name}")
+    if isinstance(model, MultiScaleConfig) and {dataset.height, dataset.width} != {model.sizes[-1]}:
+        raise ValueError(
+            f"sizes={','.join(map(str, model.sizes))} of the model do not fit images of {dataset.height} × "
+            f"{dataset.width} of the data {dataset.name}; --set sizes=… when training changes them"
+        )
+
+
+def described(model: ImageModel) -> str:
+    """A model's networks in a few words."""
+
+    def words(network: ModelConfig) -> str:
+        return f"{network.network}, {network.layers} layers, hidden {network.hidden}"
+
+    if not isinstance(model, MultiScalePixelRNN):
+        return words(model.config.networks[0])
+    scales = zip(model.config.sizes, model.config.scales, strict=True)
+    return "; ".join(f"{size} × {size}: {words(each)}" for size, each in scales if size in model.sizes)
 
 
 def generator_of(seed: int) -> torch.Generator:
@@ -119,7 +138,7 @@ def generator_of(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def evaluated(model: PixelRNN, images: NDArray[np.uint8], what: str, batch: int, device: torch.device) -> Evaluation:
+def evaluated(model: Scorer, images: NDArray[np.uint8], what: str, batch: int, device: torch.device) -> Evaluation:
     """Score images, and show how many are done."""
     with console.counted(f"evaluating {what}", len(images)) as progress:
         return evaluate(model, images, batch_size=batch, device=device, progress=progress)

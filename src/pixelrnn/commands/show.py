@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixelrnn import console, figures, inspection, kernels
 from pixelrnn.commands.common import check_out, dataset_of, generator_of, load_model
 from pixelrnn.data import prepare
-from pixelrnn.networks import PixelRNN
+from pixelrnn.multiscale import MultiScalePixelRNN, make_model
 from pixelrnn.recipes import recipes
 
 __all__ = ["draw_contexts", "draw_softmax", "info", "list_recipes", "prepare_photos"]
@@ -20,35 +20,46 @@ __all__ = ["draw_contexts", "draw_softmax", "info", "list_recipes", "prepare_pho
 def info(name: str, height: int | None, width: int | None, as_json: bool) -> None:
     """Tell the parameters, context and operations of a model folder or a recipe."""
     known = recipes()
-    model = PixelRNN(known[name].model) if name in known and not Path(name).is_dir() else load_model(name)
+    model = make_model(known[name].model) if name in known and not Path(name).is_dir() else load_model(name)
+    if isinstance(model, MultiScalePixelRNN):
+        height = width = model.config.sizes[-1]
     height = height or int(model.provenance.get("height", 28))
     width = width or int(model.provenance.get("width", 28))
     row, col = height // 2, width // 2
+    whole = not isinstance(model, MultiScalePixelRNN) or model.only is None
     images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
-    seen = int((inspection.context(model, images, row, col).flatten()[: row * width + col] > 0).sum())
+    seen = inspection.context(model, images, row, col).flatten() > 0 if whole else torch.zeros(0, dtype=torch.bool)
+    earlier, later = (int(part.sum()) for part in (seen[: row * width + col], seen[row * width + col :]))
     facts = {
-        **dataclasses.asdict(model.config),
+        **model.saved_config(),
         "parameters": inspection.parameter_count(model),
         "size": [height, width],
         "flops_per_image": inspection.flops(model, height, width),
         "kernels": kernels.chosen(),
         "bf16": kernels.multiplies_bfloat16(),
-        "context": {"row": row, "col": col, "seen": seen, "earlier": row * width + col},
+        "context": {"row": row, "col": col, "seen": earlier, "earlier": row * width + col, "later": later},
         "provenance": model.provenance,
     }
     if as_json:
         console.show_json(facts)
         return
-    config = model.config
-    switches = [word for word, on in (("residual", config.residual), ("skip", config.skip)) if on]
+    scales = model.config.sizes if isinstance(model, MultiScalePixelRNN) else ()
+    for number, config in enumerate(model.config.networks):
+        switches = [word for word, on in (("residual", config.residual), ("skip", config.skip)) if on]
+        missing = isinstance(model, MultiScalePixelRNN) and scales[number] not in model.sizes
+        console.say(
+            f"{f'{scales[number]} × {scales[number]}: ' if scales else ''}"
+            f"{config.network}: {config.layers} layers, hidden {config.hidden}, head {config.head}, "
+            f"{' and '.join(switches) or 'no residual or skip'} connections{' (not in this folder)' if missing else ''}"
+        )
     console.say(
-        f"{config.network}: {config.layers} layers, hidden {config.hidden}, head {config.head}, "
-        f"{' and '.join(switches) or 'no residual or skip'} connections\n"
-        f"images:      {config.colours} × {height} × {width}, {config.levels} levels\n"
+        f"images:      {model.config.colours} × {height} × {width}, {model.config.levels} levels\n"
         f"parameters:  {facts['parameters']:,}\n"
-        f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image\n"
-        f"context:     {seen} of the {row * width + col} pixels before ({row}, {col})"
+        f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image"
     )
+    if whole:
+        beyond = f", and {later} of the smaller image that come later" if later else ""
+        console.say(f"context:     {earlier} of the {row * width + col} pixels before ({row}, {col}){beyond}")
     console.say(f"kernels:     {kernels.chosen()}{', bf16 by AMX' if kernels.multiplies_bfloat16() else ''}")
     for key in ("recipe", "data"):
         if key in model.provenance:
@@ -60,7 +71,10 @@ def list_recipes(as_json: bool) -> None:
     if as_json:
         console.show_json({name: dataclasses.asdict(recipe) for name, recipe in recipes().items()})
         return
-    rows = [(recipe.name, recipe.data, recipe.model.network, recipe.summary) for recipe in recipes().values()]
+    rows = []
+    for recipe in recipes().values():
+        networks = ", ".join(dict.fromkeys(network.network for network in recipe.model.networks))
+        rows.append((recipe.name, recipe.data, networks, recipe.summary))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         console.say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -84,7 +98,9 @@ def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path,
         shape = (16, model.config.colours, height, width)
         images = torch.randint(model.config.levels, shape, generator=generator_of(0))
         seen = inspection.context(model, images, *position).double().cpu().numpy()
-        label = model.config.network if model.config.network not in found else name
+        several = isinstance(model, MultiScalePixelRNN)
+        label = "multiscale" if several else str(model.config.networks[0].network)
+        label = name if label in found else label
         found[label] = seen
     out = figures.save(figures.contexts(found, *position), out)
     console.say(f"{out}: contexts at {position}")

@@ -15,13 +15,15 @@ from pixelrnn.commands.common import (
     as_record,
     check_fit,
     choose_device,
+    described,
     evaluated,
     print_paper,
     print_result,
 )
-from pixelrnn.config import ModelConfig
+from pixelrnn.config import config_from
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.networks import PixelRNN
+from pixelrnn.model import ImageModel
+from pixelrnn.multiscale import make_model
 from pixelrnn.recipes import Recipe, TrainingConfig, recipes, with_settings
 from pixelrnn.store import atomic_path, finite
 from pixelrnn.training import Interrupted, check_precision, unit_of
@@ -52,6 +54,7 @@ class Sitting:
     Attributes:
         threads: of the CPU.
         device: its name.
+        scale: side of the images of the one scale of a Multi-Scale PixelRNN that is trained; None for all.
 
     Raises:
         TypeError, ValueError: a field of another type, or no threads.
@@ -59,10 +62,13 @@ class Sitting:
 
     threads: int
     device: str
+    scale: int | None = None
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or not isinstance(self.device, str):
             raise TypeError(f"threads={self.threads!r}, device={self.device!r}: must be a whole number and a word")
+        if self.scale is not None and type(self.scale) is not int:
+            raise TypeError(f"scale={self.scale!r}: must be a whole number, or None")
         if not 1 <= self.threads <= 1024:
             raise ValueError(f"threads={self.threads}: must be from 1 to 1024")
 
@@ -75,6 +81,7 @@ def train(
     *,
     resume: bool,
     overwrite: bool,
+    scale: int | None,
     device: str,
     threads: int | None,
     test: bool,
@@ -87,6 +94,9 @@ def train(
     if resume:
         recipe, folder, sitting = _resumed(name, data, out, changes)
         threads, device = threads or sitting.threads, sitting.device if device == "auto" else device
+        if scale not in (None, sitting.scale):
+            raise ValueError(f"--scale {scale}: this run trains {'all' if sitting.scale is None else sitting.scale}")
+        scale = sitting.scale
     else:
         recipe, folder = _new(name, out, overwrite=overwrite)
     if threads is not None:
@@ -100,13 +110,13 @@ def train(
         recipe = _fitted(recipe, data, dataset, changes)
     check_precision(recipe.training, target)
     images, validation = dataset.split("train"), dataset.split("validation")
-    model, log = PixelRNN(recipe.model), _tensorboard(folder) if tensorboard else None
+    model, log = make_model(recipe.model, scale), _tensorboard(folder) if tensorboard else None
 
     # Only now, when nothing is left that the user can have got wrong, is an old run discarded.
     folder.mkdir(parents=True, exist_ok=True)
     if overwrite:
         _discard(folder)
-    sitting = Sitting(torch.get_num_threads(), str(target))
+    sitting = Sitting(torch.get_num_threads(), str(target), scale)
     settings = {**dataclasses.asdict(recipe), "sitting": dataclasses.asdict(sitting)}
     # A resumed run keeps its settings until its checkpoint has turned out to be of this run.
     unsaved = resume
@@ -132,6 +142,7 @@ def train(
                 images,
                 validation,
                 folder,
+                only=scale,
                 resume=resume,
                 device=target,
                 provenance=provenance | {"training": dataclasses.asdict(recipe.training)},
@@ -152,7 +163,10 @@ def train(
     console.say(f"model, metrics and curve are in {folder}")
     if result is not None:
         print_result(result, "test", dataset.levels)
-        print_paper(recipe.data, result.nats)
+        if scale is None:
+            print_paper(recipe.data, result.nats)
+        else:
+            console.say(f"that is the part of size {scale} in the whole; join it with the others: pixelrnn join")
 
 
 def _new(name: str | None, out: Path | None, *, overwrite: bool) -> tuple[Recipe, Path]:
@@ -194,7 +208,7 @@ def _saved_run(folder: Path) -> tuple[Recipe, Sitting]:
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         sitting = Sitting(**saved["sitting"])
-        parts = {"model": ModelConfig(**saved["model"]), "training": TrainingConfig(**saved["training"])}
+        parts = {"model": config_from(saved["model"]), "training": TrainingConfig(**saved["training"])}
         return Recipe(**{key: value for key, value in saved.items() if key != "sitting"} | parts), sitting
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file}: damaged: {error}") from None
@@ -205,7 +219,7 @@ def _fitted(recipe: Recipe, data: str | None, dataset: Dataset, changes: dict[st
 
     The paper's figure is for the recipe's own data only.
     """
-    model = dataclasses.replace(recipe.model, colours=dataset.colours, levels=dataset.levels)
+    model = recipe.model.for_images(dataset.colours, dataset.levels)
     paper = recipe.paper if dataset.name == recipe.data else None
     where = str(Path(data).resolve()) if data is not None and Path(data).exists() else data or recipe.data
     recipe = dataclasses.replace(recipe, data=where, model=model, paper=paper)
@@ -224,12 +238,12 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(finite(content), indent=2) + "\n", encoding="utf-8")
 
 
-def _announce(recipe: Recipe, model: PixelRNN, dataset: Dataset, device: torch.device, folder: Path) -> None:
+def _announce(recipe: Recipe, model: ImageModel, dataset: Dataset, device: torch.device, folder: Path) -> None:
     length = f"{recipe.training.minutes:g} minutes" if recipe.training.minutes else f"{recipe.training.steps} steps"
+    images = f"{dataset.colours} × {dataset.height} × {dataset.width}, {dataset.levels} levels"
     console.say(
-        f"{recipe.name}: {recipe.model.network}, {recipe.model.layers} layers, hidden {recipe.model.hidden}, "
-        f"{inspection.parameter_count(model):,} parameters\n{len(dataset.train):,} images of "
-        f"{dataset.colours} × {dataset.height} × {dataset.width}, {dataset.levels} levels, from {recipe.data}\n"
+        f"{recipe.name}: {described(model)}, {inspection.parameter_count(model):,} parameters\n"
+        f"{len(dataset.train):,} images of {images}, from {recipe.data}\n"
         f"{length} on {device}, {torch.get_num_threads()} threads, {recipe.training.precision} → {folder}"
     )
 

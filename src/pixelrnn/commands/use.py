@@ -24,11 +24,11 @@ from pixelrnn.commands.common import (
     print_result,
 )
 from pixelrnn.data import load_images
-from pixelrnn.likelihood import bits_per_dim, evenly_spaced
-from pixelrnn.sampling import begins_in_raster_order
+from pixelrnn.likelihood import Scorer, bits_per_dim, evenly_spaced
+from pixelrnn.multiscale import MultiScalePixelRNN
 from pixelrnn.store import atomic_path
 
-__all__ = ["complete", "evaluate_model", "sample", "score", "surprise"]
+__all__ = ["complete", "evaluate_model", "join", "sample", "score", "surprise"]
 
 FRAMES = 60
 """How many pictures an animation has, about, at most."""
@@ -49,7 +49,8 @@ def evaluate_model(
     dataset = dataset_of(model, data)
     images = evenly_spaced(dataset.split(split), limit)
     begun = time.monotonic()
-    result = evaluated(model, images, split, batch, model.device)
+    scorer: Scorer = _Parts(model) if isinstance(model, MultiScalePixelRNN) else model
+    result = evaluated(scorer, images, split, batch, model.device)
     seconds = time.monotonic() - begun
     found = all_baselines(dataset.train, images, dataset.levels) if baselines else []
     if as_json:
@@ -58,9 +59,15 @@ def evaluate_model(
             **as_record(result, split, data or str(model.provenance.get("data"))),
             "seconds": seconds,
         }
+        if isinstance(scorer, _Parts):
+            record["nats_of_scales"] = scorer.means(len(images))
         console.show_json(record | ({"baselines": [dataclasses.asdict(b) for b in found]} if baselines else {}))
         return
     print_result(result, split, dataset.levels)
+    if isinstance(scorer, _Parts):
+        of_all = bits_per_dim(1.0, result.dims)
+        scales = [[f"{n} × {n}", f"{v:.2f}", f"{v * of_all:.4f}"] for n, v in scorer.means(len(images)).items()]
+        console.table(["scale", "nats", "bits/dim of the whole"], scales)
     if found:
         rows = [("this model", result.nats, result.bits_per_dim, f"{result.count} images")]
         rows += [(b.name, b.nats, b.bits_per_dim, b.note) for b in found]
@@ -68,8 +75,40 @@ def evaluate_model(
         console.table(["", "nats", "bits/dim", ""], [[n, f"{v:.2f}", f"{b:.4f}", note] for n, v, b, note in rows])
         for baseline, reason in left_out(dataset.train).items():
             console.say(f"left out: {baseline}: {reason}")
-    elif split == "test":
+    elif split == "test" and not (isinstance(model, MultiScalePixelRNN) and model.only):
         print_paper(dataset.name, result.nats)
+
+
+class _Parts:
+    """Scores with a Multi-Scale PixelRNN, and adds up what each scale costs."""
+
+    def __init__(self, model: MultiScalePixelRNN) -> None:
+        self.model, self.nats = model, torch.zeros(len(model.sizes), dtype=torch.float64)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """See `Scorer`."""
+        parts = self.model.log_prob(images, parts=True).double()
+        self.nats -= parts.sum(0).cpu()
+        return parts.sum(1)
+
+    def means(self, count: int) -> dict[int, float]:
+        """Mean nats an image of each size."""
+        return dict(zip(self.model.sizes, (self.nats / count).tolist(), strict=True))
+
+
+def join(folders: list[Path], out: Path) -> None:
+    """Make one model folder of scales that were trained apart."""
+    models = []
+    for folder in folders:
+        model = load_model(str(folder))
+        if not isinstance(model, MultiScalePixelRNN):
+            raise ValueError(f"{folder}: is a single network, not a scale of a Multi-Scale PixelRNN")
+        models.append(model)
+    if (out / "model.safetensors").exists():
+        raise ValueError(f"{out}: has a model already; give another folder with --out")
+    joined = MultiScalePixelRNN.join(models)
+    joined.save(out)
+    console.say(f"{out}: {' → '.join(map(str, joined.sizes))}, from {len(models)} folders")
 
 
 def sample(
@@ -82,20 +121,29 @@ def sample(
     seed: int,
     device: str,
     animate: bool,
+    stages: bool,
 ) -> None:
     """Draw images, and save them as a picture, as one that shows how they were drawn, or as an array."""
+    if stages and (animate or out.suffix == ".npy"):
+        raise ValueError("--stages: draws one picture, not an animation or an array")
     if animate and out.suffix.lower() not in figures.ANIMATED:
         raise ValueError(f"--out {out}: an animation is a file with suffix {' or '.join(figures.ANIMATED)}")
     check_out(out, picture=out.suffix != ".npy")
     model = load_model(name, device)
     levels, frames = model.config.levels, list[Image.Image]()
+    if stages and not isinstance(model, MultiScalePixelRNN):
+        raise ValueError(f"--stages: {name} is a single network, which draws images of one size")
 
-    def watch(images: Tensor, rows: Tensor) -> None:
-        all_rows = torch.arange(images.shape[2])
-        due = int(rows.sum()) * min(FRAMES, len(all_rows)) // (len(rows) * len(all_rows))
-        if due > len(frames):
-            known = (all_rows < rows[:, None])[:, :, None].expand(-1, -1, images.shape[3])
-            frames.append(pictures.grid(images.cpu(), levels, known=known))
+    def watch(images: Tensor, filled: Tensor) -> None:
+        spacings = spacings_of(images)
+        parts = [filled[:, ::spacing, ::spacing] for spacing in spacings]
+        done = sum(float(part.float().mean()) for part in parts) / len(parts)
+        if int(done * min(FRAMES, sum(part.shape[1] for part in parts)) + 1e-6) > len(frames):
+            shown, known = pictures.preview(images, filled, spacings)
+            frames.append(pictures.grid(shown, levels, known=known))
+
+    def spacings_of(images: Tensor) -> list[int]:
+        return [stage.spacing for stage in model.stages(*images.shape[2:])]
 
     begun = time.monotonic()
     images = model.sample(
@@ -113,8 +161,10 @@ def sample(
             buffer = io.BytesIO()
             np.save(buffer, images.numpy().astype(np.uint8))
             temporary.write_bytes(buffer.getvalue())
+    elif stages:
+        out = figures.save(pictures.stages(images, spacings_of(images), levels), out)
     else:
-        out = figures.save(pictures.grid(images, model.config.levels), out)
+        out = figures.save(pictures.grid(images, levels), out)
     console.say(f"{out}: {number} samples in {time.monotonic() - begun:.1f} s")
 
 
@@ -169,10 +219,13 @@ def complete(
     begun = time.monotonic()
     repeated = originals.repeat_interleave(completions, dim=0)
     generator, note = generator_of(seed), ""
-    if particles == 1 or begins_in_raster_order(known[None]):
+    exact = model.completes_exactly(known)
+    if particles == 1 or exact:
         drawn = model.complete(repeated, known, particles=1, generator=generator, temperature=temperature)
-        if not begins_in_raster_order(known[None]):
-            note = "\nknown pixels that come later in raster order were not seen: --particles corrects for that"
+        if not exact:
+            note = (
+                "\nknown pixels that come later in the order of the model were not seen: --particles corrects for that"
+            )
     else:
         found = model.posterior(repeated, known, particles=particles, generator=generator, temperature=temperature)
         drawn = found.draw(generator)
