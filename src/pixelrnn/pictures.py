@@ -147,7 +147,7 @@ def stages(images: ArrayLike, spacings: Sequence[int], levels: int) -> Image.Ima
         if spacing < 1 or array.shape[2] % spacing or array.shape[3] % spacing:
             raise ValueError(f"spacing {spacing}: must divide images of {array.shape[2]} × {array.shape[3]}")
     sheets = {
-        f"{array.shape[2] // spacing} × {array.shape[3] // spacing}": grid(_every(array, spacing), levels)
+        f"{array.shape[2] // spacing} x {array.shape[3] // spacing}": grid(_every(array, spacing), levels)
         for spacing in spacings
     }
     return _labelled(sheets, margin=8)

@@ -26,6 +26,8 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
     height = height or int(model.provenance.get("height", 28))
     width = width or int(model.provenance.get("width", 28))
     row, col = height // 2, width // 2
+    if isinstance(model, MultiScalePixelRNN):
+        row, col = row | 1, col | 1  # no smaller image has it
     whole = not isinstance(model, MultiScalePixelRNN) or model.only is None
     images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
     seen = inspection.context(model, images, row, col).flatten() > 0 if whole else torch.zeros(0, dtype=torch.bool)
