@@ -6,7 +6,7 @@ import torch
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN
 from pixelrnn.layers import Block, Bottleneck, MaskedConv2d
-from pixelrnn.masks import colour_groups, convolution_mask
+from pixelrnn.masks import colour_groups, convolution_mask, with_conditioning
 
 from .test_laws import NETWORKS, make_model
 
@@ -118,6 +118,15 @@ def test_masks_by_hand():
         convolution_mask("A", (2, 3), groups, groups)
     with pytest.raises(ValueError, match="must be 'A' or 'B'"):
         convolution_mask("C", (3, 3), groups, groups)
+
+
+def test_conditioning_is_open_at_the_centre_alone_and_to_all():
+    groups = with_conditioning(torch.tensor([0, 1]), 2)
+    assert groups.tolist() == [0, 1, -1, -1]
+    for kind in ("A", "B"):
+        mask = convolution_mask(kind, (3, 3), groups, torch.tensor([0, 1]))
+        assert torch.equal(mask[:, :2], convolution_mask(kind, (3, 3), groups[:2], groups[:2]))
+        assert mask[:, 2:].tolist() == [[[[0, 0, 0], [0, 1, 0], [0, 0, 0]]] * 2] * 2
 
 
 @pytest.mark.parametrize("network", NETWORKS)

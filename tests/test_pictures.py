@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelrnn.pictures import completions, grid, to_picture
+from pixelrnn.pictures import completions, grid, preview, stages, to_picture
 
 GAP = (160, 160, 160)
 
@@ -128,3 +128,31 @@ KNOWN = np.ones((3, 4), dtype=bool)
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_preview_shows_what_a_smaller_image_has():
+    images = np.arange(16).reshape(1, 1, 4, 4)
+    filled = np.zeros((1, 4, 4), dtype=bool)
+    filled[:, ::2, ::2] = True
+    filled[:, 0, :2] = True
+    shown, known = preview(images, filled, [1, 2])
+    assert known.all()
+    assert shown[0, 0].tolist() == [[0, 1, 2, 2], [0, 0, 2, 2], [8, 8, 10, 10], [8, 8, 10, 10]]
+    filled[:, 2:, 2:] = False
+    shown, known = preview(images, torch.from_numpy(filled), [2, 1])
+    assert known[0].tolist() == [[True] * 4] * 2 + [[True, True, False, False]] * 2
+    assert shown[0, 0, :2].tolist() == [[0, 1, 2, 2], [0, 0, 2, 2]]
+
+
+def test_stages_are_enlarged_to_one_size():
+    images = random_images(4, 3, 8, 8, levels=256)
+    sheet = stages(images, [4, 2, 1], 256)
+    one = grid(images, 256)
+    pixels = np.asarray(sheet)
+    # The last part is the grid of the whole images.
+    found = pixels[20 : 20 + one.height, -8 - one.width : -8]
+    np.testing.assert_array_equal(found, np.asarray(one))
+    coarse = images[:, :, ::4, ::4].repeat(4, axis=2).repeat(4, axis=3)
+    np.testing.assert_array_equal(pixels[20 : 20 + one.height, 8 : 8 + one.width], np.asarray(grid(coarse, 256)))
+    with pytest.raises(ValueError, match="spacing 3: must divide images of 8 × 8"):
+        stages(images, [3, 1], 256)

@@ -39,7 +39,9 @@ class Trunk(Composite):
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Table 1.
 
-    The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits.
+    The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits. Conditioning is read by the
+    layer of each block (Sec. 3.6); ours is that a 1 × 1 convolution of it is also added to the features of the first
+    convolution, because exact neighbours get through the gates of an LSTM only slowly.
     """
 
     joins_only = True
@@ -58,6 +60,8 @@ class Trunk(Composite):
                 residual=config.residual,
                 rectify=config.network == "pixelcnn",
             )
+        if conditioning:
+            parts["stem"] = MaskedConv2d("B", (1, 1), with_conditioning(wide[:0], conditioning), wide)
         if config.skip:
             for number in range(config.layers):
                 parts[f"skip{number}"] = MaskedConv2d("B", (1, 1), wide, wide)
@@ -70,6 +74,8 @@ class Trunk(Composite):
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts."""
         skips = None
+        if apply.conditioning is not None:
+            x = apply("stem", apply.conditioning, onto=x)
         for number in range(self.layers):
             x = apply(f"block{number}", x)
             if self.skip:

@@ -96,14 +96,12 @@ class Layer(nn.Module, ABC):
 class Apply(Protocol):
     """Calls the named part of a composite on an input, through whichever face is in use.
 
-    Attributes:
-        conditioned: whether there is conditioning: features that are given at every position before the scan begins.
-            Parts that read it themselves (`Composite.conditioned`) get it with their input.
+    Parts that read conditioning themselves (`Composite.conditioned`) get it with their input.
     """
 
     @property
-    def conditioned(self) -> bool:
-        """See above."""
+    def conditioning(self) -> Tensor | None:
+        """Features that are given at every position before the scan begins, (B, c, …); None if there are none."""
 
     def with_conditioning(self, x: Tensor) -> Tensor:
         """Features with those of conditioning after them: (B, F, …) → (B, F + c, …)."""
@@ -123,10 +121,6 @@ class _Whole:
 
     composite: "Composite"
     conditioning: Tensor | None
-
-    @property
-    def conditioned(self) -> bool:
-        return self.conditioning is not None
 
     def with_conditioning(self, x: Tensor) -> Tensor:
         return _beside(x, self.conditioning)
@@ -154,10 +148,6 @@ class _Some:
     cols: Tensor
     conditioning: Tensor | None
 
-    @property
-    def conditioned(self) -> bool:
-        return self.conditioning is not None
-
     def with_conditioning(self, x: Tensor) -> Tensor:
         return _beside(x, self.conditioning)
 
@@ -181,10 +171,6 @@ class _Recorded:
 
     composite: "Composite"
     conditioning: Register | None
-
-    @property
-    def conditioned(self) -> bool:
-        return self.conditioning is not None
 
     def with_conditioning(self, x: Register) -> Register:
         return x if self.conditioning is None else x.program.join(x, self.conditioning)

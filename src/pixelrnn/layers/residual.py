@@ -87,7 +87,7 @@ class Block(Composite):
 
     def compose(self, apply: Apply, x: Tensor) -> Tensor:
         """Join the parts: (B, 2h, …) → (B, 2h, …)."""
-        if apply.conditioned:
+        if apply.conditioning is not None:
             output = apply("core", apply.with_conditioning(x))
             return apply("widen", output, rectify=self.rectify, onto=x if self.residual else None)
         if not self.residual:
