@@ -24,7 +24,19 @@ from pixelrnn import commands, console, figures, kernels, sampling, store
 
 USE = importlib.import_module("pixelrnn.commands.use")
 TRAIN = importlib.import_module("pixelrnn.commands.train")  # `commands.train` is the function in it.
-COMMANDS = ["train", "evaluate", "sample", "complete", "surprise", "score", "info", "recipes", "prepare", "figure"]
+COMMANDS = [
+    "train",
+    "join",
+    "evaluate",
+    "sample",
+    "complete",
+    "surprise",
+    "score",
+    "info",
+    "recipes",
+    "prepare",
+    "figure",
+]
 TINY = ["--set=layers=1", "--set=hidden=3", "--set=head=4", "--set=batch=4", "--set=validations=2", "--set=warmup=1"]
 
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN, sampling
+from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN, inspection, sampling, training
+from pixelrnn.checkpoint import CheckpointError
+from pixelrnn.multiscale import Upsampling
 from pixelrnn.native_scan import NativeScan
 from pixelrnn.networks import Network
 from pixelrnn.scan import Steps
@@ -175,6 +177,61 @@ def test_three_ways_to_the_likelihood_agree(network):
         model.log_prob(images, per_pixel=True, parts=True)
 
 
+@pytest.mark.parametrize("factor", [2, 3, 6])
+def test_upsampling_puts_things_where_they_belong(factor):
+    torch.manual_seed(0)
+    upsampling = Upsampling(2, 5, factor).double()
+    encoded = torch.randn(1, 2, 8, 8, dtype=torch.float64)
+    changed = encoded.clone()
+    changed[:, :, 1, 6] += 1
+    before, after = upsampling(encoded), upsampling(changed)
+    assert before.shape == (1, 5, 8 * factor, 8 * factor)
+    assert bool((before >= 0).all())
+    rows, cols = ((before != after)[0].any(0).any(dim).nonzero().flatten() for dim in (1, 0))
+    reach = {2: (6, 7), 3: (8, 10), 6: (17, 22)}[factor]
+    for places, center in ((rows, factor), (cols, 6 * factor)):
+        assert int(places.min()) >= max(0, center - reach[0])
+        assert int(places.max()) <= min(8 * factor - 1, center + reach[1])
+        assert int(places.min()) <= center <= int(places.max())
+
+
+def test_samples_are_drawn_under_autocast():
+    model = make("row_lstm", (2, 4)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.sample(3, generator=seeded()).shape == (3, 1, 4, 4)
+        assert model.log_prob(images_of(model, 2)).dtype == torch.float32
+
+
+def test_no_images_have_no_likelihood():
+    model = make("row_lstm", (2, 4))
+    images = images_of(model, 0)
+    assert model.log_prob(images).shape == (0,)
+    assert model.log_prob(images, parts=True).shape == (0, 2)
+    assert model(images).shape == (0, 1, 2, 4, 4)
+    assert model.complete(images, torch.ones(4, 4, dtype=torch.bool)).shape == images.shape
+
+
+def test_operations_of_all_scales_are_counted():
+    model = make("row_lstm", (2, 4), conditioning=3)
+    single = PixelRNN(model.config.scales[0])
+    # Upsampling: 3 x 3 from 1 to 3 and 3 to 3 features on 2 x 2, 4 x 4 taps from each of 2 x 2, 3 x 3 on 4 x 4.
+    upsampling = 2 * (9 * 3 * 4 + 9 * 9 * 4 + 16 * 9 * 4 + 9 * 9 * 16)
+    # Beside the same network without it: 1 x 1 to 4h gates, and to the 2h first features.
+    conditioning = 2 * 3 * (4 * 5 + 2 * 5) * 16
+    expected = inspection.flops(single, 2, 2) + inspection.flops(single, 4, 4) + upsampling + conditioning
+    assert inspection.flops(model, 4, 4) == expected
+    with pytest.raises(ValueError, match="images of 2 × 2: with sizes 2, 4 they must be 4 × 4"):
+        inspection.flops(model, 2, 2)
+
+
+@pytest.mark.parametrize(("sizes", "middle"), [((2, 4), (3, 3)), ((2, 6), (4, 4)), ((2, 10), (6, 6)), ((1, 2), (1, 1))])
+def test_the_middle_is_in_the_largest_image_alone(sizes, middle):
+    model = make("pixelcnn", sizes)
+    assert inspection.middle(model, sizes[-1], sizes[-1]) == middle
+    with pytest.raises(ValueError, match="they must be"):
+        inspection.context(model, torch.zeros(1, 1, 12, 12, dtype=torch.int64), 1, 1)
+
+
 def test_gradients_reach_all_weights_of_all_scales():
     model = make("row_lstm", (2, 4, 8))
     (-model.log_prob(images_of(model, 6)).mean()).backward()
@@ -193,6 +250,14 @@ def test_the_same_seed_gives_the_same_samples_however_they_are_split(network, pr
     parts = [model.sample(count, generator=generator) for count in (2, 5)]
     assert torch.equal(torch.cat(parts), whole)
     assert torch.equal(model.double().sample(7, generator=seeded()), whole)
+
+
+def test_conditioning_does_not_depend_on_the_batch():
+    torch.manual_seed(0)
+    _, scale = MultiScalePixelRNN(config_of("row_lstm", (8, 16), conditioning=16)).scales.values()
+    images = torch.randint(2, (7, 1, 8, 8), generator=seeded())
+    with torch.no_grad():
+        assert torch.equal(scale.condition(images)[2:3], scale.condition(images[2:3]))
 
 
 def conditional(model, image, known):
@@ -227,7 +292,7 @@ def test_particles_tend_to_the_exact_conditional_distribution(mask, precision):
     codes, expected, evidence = conditional(model, image, known)
     found = []
     for particles in (1, 256):
-        runs = 2000 if particles == 1 else 40
+        runs = 4000 if particles == 1 else 40
         posterior = model.posterior(image.expand(runs, -1, -1, -1), known, particles=particles, generator=seeded(1))
         assert bool((posterior.images == image[:, None])[:, :, :, known].all())
         drawn, weights = numbers_of(posterior.images.flatten(0, 1)), posterior.weights.flatten() / runs
@@ -242,6 +307,48 @@ def test_particles_tend_to_the_exact_conditional_distribution(mask, precision):
         assert found[0] < 0.12
     else:
         assert found[0] > 2 * found[1]
+
+
+@pytest.mark.parametrize(
+    ("network", "fields"), [("row_lstm", {"first_kernel": 3, "layers": 2}), ("diagonal_bilstm", {"hidden": 4})]
+)
+def test_particles_that_are_drawn_anew_keep_what_they_were_drawn_for(network, fields, monkeypatch):
+    """At every row of every scale, so that whatever is not taken along makes a difference."""
+    monkeypatch.setattr(sampling, "ENOUGH", 2.0)
+    model = make(network, (2, 4), **fields).float()
+    known = torch.zeros(4, 4, dtype=torch.bool)
+    for place in [(0, 2), (2, 2), (1, 1), (1, 3), (3, 3)]:
+        known[place] = True
+    image = images_of(model, 1, seed=6)
+    images = all_images(1, 2, 4)
+    images = images[(images == image)[:, :, known].flatten(1).all(1)]
+    with torch.no_grad():
+        log_prob = model.log_prob(images).double()
+    expected = (images[:, 0].double() * log_prob.softmax(0)[:, None, None]).sum(0)
+    runs = 80
+    found = model.posterior(image.expand(runs, -1, -1, -1), known, particles=128, generator=seeded(2))
+    marginals = (found.images[:, :, 0].double() * found.weights[:, :, None, None]).sum(1).mean(0)
+    assert float(found.log_evidence.exp().mean().log()) == pytest.approx(float(log_prob.logsumexp(0)), abs=0.04)
+    torch.testing.assert_close(marginals, expected, rtol=0, atol=0.03)
+    assert bool((found.ancestors < 128).all())
+
+
+def test_a_watcher_sees_particles_of_all_scales():
+    model = make("row_lstm", (2, 4))
+    known = torch.zeros(4, 4, dtype=torch.bool)
+    known[3] = True
+    seen = []
+    found = model.posterior(
+        images_of(model, 2),
+        known,
+        particles=3,
+        generator=seeded(),
+        watch=lambda *now: seen.append([*map(torch.clone, now)]),
+    )
+    assert [int(filled[0].sum()) for _, filled in seen] == [2, 4, 6, 10, 12, 16]
+    torch.testing.assert_close(seen[-1][0], found.images.flatten(0, 1))
+    # The smaller image was there before the larger one began, whatever became of it later.
+    assert bool((seen[1][0][:, :, ::2, ::2] > 0).any())
 
 
 def test_what_comes_first_in_the_order_of_the_scales_is_completed_by_one_scan(monkeypatch):
@@ -314,7 +421,7 @@ class TestSizes:
 
     def test_others_are_refused(self):
         model = make("pixelcnn", (2, 4))
-        with pytest.raises(ValueError, match="images of 6 × 6: those of this model are 4 × 4"):
+        with pytest.raises(ValueError, match="images of 6 × 6: with sizes 2, 4 they must be 4 × 4"):
             model.log_prob(torch.zeros(1, 1, 6, 6, dtype=torch.int64))
         with pytest.raises(ValueError, match="images of 4 × 5"):
             model.complete(torch.zeros(1, 1, 4, 5, dtype=torch.int64), torch.ones(4, 5, dtype=torch.bool))
@@ -343,6 +450,7 @@ NETWORK = ModelConfig(network="row_lstm", layers=1, hidden=3, head=4)
         ({"sizes": (0, 4)}, ValueError, "must be at least 1"),
         ({"sizes": (2, 4, 8)}, ValueError, "scales has 2 networks"),
         ({"sizes": (2.0, 4)}, TypeError, "must be whole numbers"),
+        ({"sizes": (2, 2 * (10**9 + 7))}, ValueError, "must be at most 65536"),
         ({"sizes": (True, 4)}, TypeError, "must be whole numbers"),
         ({"sizes": 4}, TypeError, "sizes=4: must be a tuple"),
         ({"scales": (NETWORK, {"network": "row_lstm"})}, TypeError, "scales has a dict"),
@@ -367,8 +475,34 @@ def test_models_are_made_of_their_own_configs():
         MultiScalePixelRNN(NETWORK)
     with pytest.raises(TypeError, match="config is a MultiScaleConfig: must be a ModelConfig"):
         PixelRNN(config)
-    with pytest.raises(ValueError, match="only=3: must be one of the sizes 2, 4"):
-        MultiScalePixelRNN(config, only=3)
+    for only in (3, 2.0, True, "2"):
+        with pytest.raises(ValueError, match=f"scale {only}: must be one of the sizes 2, 4"):
+            MultiScalePixelRNN(config, only=only)
+    for known in (
+        torch.ones(4, dtype=torch.bool),
+        torch.ones(4, 4),
+        [[True]],
+        torch.ones(1, 1, 4, 4, dtype=torch.bool),
+    ):
+        with pytest.raises(TypeError, match=r"must be bool \(H, W\) or \(B, H, W\)"):
+            MultiScalePixelRNN(config).completes_exactly(known)
+
+
+def test_training_refuses_images_of_another_size_before_it_writes(tmp_path):
+    config = MultiScaleConfig(sizes=(2, 4), scales=(NETWORK, NETWORK))
+    images = torch.zeros(4, 1, 6, 6, dtype=torch.uint8).numpy()
+    with pytest.raises(ValueError, match="images of 6 × 6: with sizes 2, 4 they must be 4 × 4"):
+        training.train(config, pixelrnn.TrainingConfig(steps=1), images, images, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_of_one_scale_is_not_that_of_another(tmp_path):
+    config = MultiScaleConfig(sizes=(2, 4), scales=(NETWORK, NETWORK))
+    images = torch.zeros(4, 1, 4, 4, dtype=torch.uint8).numpy()
+    how = pixelrnn.TrainingConfig(steps=1, validations=1)
+    training.train(config, how, images, images, tmp_path, only=4)
+    with pytest.raises(CheckpointError, match="scale is 4 there and None here"):
+        training.train(config, how, images, images, tmp_path, resume=True)
 
 
 @pytest.fixture
@@ -411,7 +545,11 @@ class TestFolders:
             (lambda model: model.update(conditioning=10**9), "conditioning=1000000000 needs more"),
             (lambda model: model["scales"][1].update(hidden=10**9), "hidden=1000000000 needs more"),
             (lambda model: model["scales"][2].update(layers=10**9), "layers=1000000000 needs more"),
-            (lambda model: model.update(only=3), "only=3"),
+            (lambda model: model["scales"][0].update(layers=50) or model["scales"][1].update(layers=50), "layers=101"),
+            (lambda model: model.update(sizes=[1, 2, 2 * 86028121]), "must be at most 65536"),
+            (lambda model: model.update(sizes=[1, 2, 2 * 32749]), "the weights are not those of the network"),
+            (lambda model: model.update(only=3), "scale 3"),
+            (lambda model: model.update(only=[4]), "must be one of the sizes"),
             (lambda model: model.update(only=4), "the weights are not those of the network"),
             (lambda model: model.update(surprise=4), "surprise"),
         ],
@@ -444,6 +582,24 @@ class TestFolders:
         joined.save(tmp_path / "joined")
         assert torch.equal(pixelrnn.load(tmp_path / "joined").log_prob(images), whole.log_prob(images))
 
+    def test_a_small_scale_may_stand_beside_a_large_one(self, tmp_path):
+        large = ModelConfig(network="row_lstm", layers=1, hidden=4000, head=4)
+        config = MultiScaleConfig(sizes=(2, 4), scales=(NETWORK, large), conditioning=2)
+        MultiScalePixelRNN(config, only=2).save(tmp_path / "small")
+        assert pixelrnn.load(tmp_path / "small").sizes == (2,)
+
+    def test_a_joined_model_is_of_the_type_of_its_parts_and_says_what_all_say(self, folder):
+        config = pixelrnn.load(folder).config
+        parts = [MultiScalePixelRNN(config, only=size).double() for size in config.sizes]
+        for part, data in zip(parts, "aba", strict=True):
+            part.provenance = {"data": data, "recipe": "r"}
+        joined = MultiScalePixelRNN.join(parts)
+        images = images_of(joined, 2)
+        expected = sum(part.log_prob(images) for part in parts)
+        torch.testing.assert_close(joined.log_prob(images), expected, rtol=0, atol=1e-12)
+        assert "data" not in joined.provenance
+        assert joined.provenance["recipe"] == "r"
+
     def test_what_does_not_fit_together_is_not_joined(self, folder):
         config = pixelrnn.load(folder).config
         two, four, eight = (MultiScalePixelRNN(config, only=size) for size in config.sizes)
@@ -461,7 +617,9 @@ class TestFolders:
         part = MultiScalePixelRNN(pixelrnn.load(folder).config, only=8)
         images = images_of(part, 1)
         for use in (lambda: part.sample(1), lambda: part(images), lambda: part.complete(images, images[0, 0] > 0)):
-            with pytest.raises(ValueError, match=r"has the network of size 8 alone.*join it with those of 2, 4"):
+            with pytest.raises(
+                ValueError, match=r"has the network of size 8 alone, and whole images need those of 2, 4"
+            ):
                 use()
 
     def test_a_folder_for_the_hub_comes_back(self, folder, tmp_path):

@@ -83,7 +83,12 @@ def test_a_run_of_one_scale_goes_on_with_it(run, refused, data, part):
 def test_a_scale_alone_is_told_from_a_model(run, refused, part):
     assert "has the network of size 4 alone" in refused("sample", part, "-n", 1)
     assert "(not in this folder)" in run("info", part).out
-    assert json.loads(run("info", part, "--json").out)["only"] == 4
+    facts = json.loads(run("info", part, "--json").out)
+    assert (facts["only"], facts["context"]) == (4, None)
+    assert "that is the part of size 4 in the whole" in run("evaluate", part).out
+    assert "has the scale of size 4 alone, and baselines" in refused("evaluate", part, "--baselines")
+    assert "has the network of size 4 alone" in refused("surprise", part)
+    assert "has the network of size 4 alone" in refused("score", part, "any.npy")
     assert "need each of 2, 4, 8 once" in refused("join", part, "--out", "joined")
 
 
@@ -92,6 +97,9 @@ def test_join_refuses_what_is_no_scale(refused, part, whole, small_model, tmp_pa
     assert "single: is a single network" in refused("join", tmp_path / "single", "--out", "joined")
     assert "has a model already" in refused("join", part, "--out", whole)
     assert "no such model folder" in refused("join", "nowhere", "--out", "joined")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.safetensors").touch()
+    assert "has a run already" in refused("join", part, "--out", tmp_path / "begun")
 
 
 def test_stages_are_drawn_side_by_side(run, refused, whole, small_model, tmp_path):
@@ -145,25 +153,25 @@ def test_info_tells_of_each_scale(run, whole):
     assert found["sizes"] == [2, 4, 8]
     assert found["parameters"] < sum(parameter.numel() for parameter in model.parameters())
     assert found["context"]["later"] > 0
-    assert run("info", "imagenet64-multiscale").out.startswith("8 × 8: row_lstm: 4 layers, hidden 512")
+    assert run("info", "mnist-multiscale").out.startswith("7 × 7: diagonal_bilstm: 3 layers, hidden 16")
 
 
 def test_images_of_another_size_are_refused(refused, small_data, whole):
     wide = small_data(2, 1, 8, 16)
     error = refused("train", "mnist-multiscale", *QUICK, "--data", wide, "--out", "wide")
-    assert "sizes=2,4,8 of the model do not fit images of 8 × 16" in error
-    assert "--set sizes=" in error
-    assert "do not fit images of 8 × 16" in refused("evaluate", whole, "--data", wide)
+    assert "images of 8 × 16: with sizes 2, 4, 8 they must be 8 × 8" in error
+    assert "images of 8 × 16: with sizes 2, 4, 8" in refused("evaluate", whole, "--data", wide)
     np.save("wide.npy", np.load(wide)["test"])
-    assert "images of 8 × 16: those of this model are 8 × 8" in refused("score", whole, "wide.npy")
+    assert "images of 8 × 16: with sizes 2, 4, 8" in refused("score", whole, "wide.npy")
     assert "images of 6 × 8" in refused("sample", whole, "--height", 6)
+    assert "images of 20 × 8" in refused("info", whole, "--height", 20)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["demo", "--scale=7"], "scale 7: this model is a single network"),
-        (["mnist-multiscale", "--scale=5"], "only=5: must be one of the sizes 7, 14, 28"),
+        (["mnist-multiscale", "--scale=5"], "scale 5: must be one of the sizes 7, 14, 28"),
         (["mnist-multiscale", "--set=sizes=7,28,14"], "must grow, and 14 comes after 28"),
         (["mnist-multiscale", "--set=sizes=7,x"], "sizes=7,x: must be whole numbers, with commas"),
         (["mnist-multiscale", "--set=sizes=28"], "must be two or more"),

@@ -1,7 +1,8 @@
 """Exact probabilities of images: the networks of *Pixel Recurrent Neural Networks*.
 
 A model maps everything before a symbol, in raster order, to the distribution of that symbol. There are two ways through
-an image: `forward`, every position at once, and `scan`, a position at a time; both give the same numbers.
+an image: `forward`, every position at once, and `scan`, a position at a time; both give the same numbers. A Multi-Scale
+PixelRNN does so for a small image first, and then for larger ones that contain it.
 
 Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759.
 """

@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 __all__ = ["NETWORKS", "Config", "ModelConfig", "MultiScaleConfig", "NetworkName", "config_from"]
 
 NetworkName = Literal["pixelcnn", "row_lstm", "diagonal_bilstm"]
+LARGEST = 2**16
+"""The largest side of an image of several scales."""
 NETWORKS: tuple[NetworkName, ...] = ("pixelcnn", "row_lstm", "diagonal_bilstm")
 
 
@@ -72,6 +74,9 @@ class ModelConfig:
         """The networks of the model: this one."""
         return (self,)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Images may have any size."""
+
     def for_images(self, colours: int, levels: int) -> Self:
         """The same for images of other colours and levels."""
         return dataclasses.replace(self, colours=colours, levels=levels)
@@ -83,7 +88,7 @@ class MultiScaleConfig:
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.6.
 
-    The smaller image is part of the larger: every so-manieth pixel, the top left one of each cell.
+    The smaller image is part of the larger: every f-th row and column, from the first.
 
     Attributes:
         sizes: sides of the images in pixels, from the smallest; each divides the next.
@@ -118,6 +123,8 @@ class MultiScaleConfig:
             raise ValueError(f"scales has {len(self.scales)} networks, sizes={self.sizes}: must be as many")
         if self.sizes[0] < 1 or self.conditioning < 1:
             raise ValueError(f"sizes={self.sizes}, conditioning={self.conditioning}: must be at least 1")
+        if max(self.sizes) > LARGEST:
+            raise ValueError(f"sizes={self.sizes}: must be at most {LARGEST}")
         for small, large in zip(self.sizes, self.sizes[1:], strict=False):
             if small >= large:
                 raise ValueError(f"sizes={self.sizes}: must grow, and {large} comes after {small}")
@@ -141,6 +148,18 @@ class MultiScaleConfig:
     def networks(self) -> tuple[ModelConfig, ...]:
         """The networks of the model, from the smallest size."""
         return self.scales
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images of another size than the largest.
+
+        Raises:
+            ValueError: they have one.
+        """
+        n = self.sizes[-1]
+        if (height, width) != (n, n):
+            raise ValueError(
+                f"images of {height} × {width}: with sizes {', '.join(map(str, self.sizes))} they must be {n} × {n}"
+            )
 
     def for_images(self, colours: int, levels: int) -> Self:
         """The same for images of other colours and levels."""

@@ -10,7 +10,7 @@ from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN
 
-__all__ = ["context", "flops", "parameter_count", "softmax_at"]
+__all__ = ["context", "flops", "middle", "parameter_count", "softmax_at"]
 
 
 def parameter_count(model: ImageModel) -> int:
@@ -26,7 +26,11 @@ def flops(model: ImageModel, height: int, width: int) -> int:
         model: the network.
         height: H.
         width: W.
+
+    Raises:
+        ValueError: images of a size that the model has not.
     """
+    model.config.check_size(height, width)
     if isinstance(model, MultiScalePixelRNN):
         return sum(_flops(scale, int(size), int(size)) for size, scale in model.scales.items())
     return _flops(model, height, width)
@@ -63,16 +67,26 @@ def context(model: ImageModel, images: Tensor, row: int, col: int) -> Tensor:
         combination of the outputs at (row, col); exactly zero where nothing is seen.
 
     Raises:
-        ValueError: (row, col) outside the images.
+        ValueError: (row, col) outside the images, or images of a size that the model has not.
     """
     height, width = images.shape[2:]
     if not (0 <= row < height and 0 <= col < width):
         raise ValueError(f"row={row}, col={col}: outside images of {height} × {width}")
+    model.config.check_size(height, width)
     encoded = model.encode(images.to(model.device)).requires_grad_(True)
     outputs = model.outputs(encoded)[:, :, row, col]
     weights = torch.randn(outputs.shape[1], generator=torch.Generator().manual_seed(0)).to(outputs)
     (gradient,) = torch.autograd.grad((outputs @ weights).sum(), encoded)
     return gradient.abs().mean(0).sum(0)
+
+
+def middle(model: ImageModel, height: int, width: int) -> tuple[int, int]:
+    """Row and column of a pixel in the middle of images; of several scales, one that only the largest image has."""
+    row, col = height // 2, width // 2
+    if isinstance(model, MultiScalePixelRNN):
+        factor = height // model.config.sizes[-2]
+        row, col = (place + (place % factor == 0) for place in (row, col))
+    return row, col
 
 
 def softmax_at(model: ImageModel, image: Tensor, positions: list[tuple[int, int, int]]) -> Tensor:

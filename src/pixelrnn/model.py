@@ -195,7 +195,7 @@ class ImageModel(
     ) -> sampling.Posterior:
         """Approximate the distribution of the unknown part of images, given the known one, by weighted particles.
 
-        Sequential Monte Carlo along the raster: see `pixelrnn.sampling.posterior`.
+        Sequential Monte Carlo in the order of the model: see `pixelrnn.sampling.posterior`.
 
         Args:
             images, known, particles, generator, temperature, watch: as of `complete`.
@@ -214,7 +214,13 @@ class ImageModel(
 
         Args:
             known: (H, W) or (B, H, W) bool.
+
+        Raises:
+            TypeError, ValueError: another type, or shape.
         """
+        if not isinstance(known, Tensor) or known.dtype != torch.bool or known.ndim not in (2, 3):
+            what = f"{known.dtype} of shape {tuple(known.shape)}" if isinstance(known, Tensor) else type(known).__name__
+            raise TypeError(f"known is {what}: must be bool (H, W) or (B, H, W)")
         return sampling.begins_in_order(known, self.stages(*known.shape[-2:]))
 
     def save(self, path: str | Path) -> None:
@@ -242,7 +248,7 @@ class ImageModel(
                 shapes = {
                     name: tuple(value.shape) for name, value in cls.from_config(folder.config).state_dict().items()
                 }
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
             raise store.ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
         weights = folder.weights(shapes)
         with torch.random.fork_rng():
@@ -306,6 +312,7 @@ class ImageModel(
         for name, value in (("height", height), ("width", width)):
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
+        self.config.check_size(height, width)
         return height, width
 
     def _checked_known(self, images: Tensor, known: Tensor, particles: int) -> tuple[Tensor, Tensor]:
@@ -334,6 +341,7 @@ class ImageModel(
             raise ValueError(
                 f"images has shape {tuple(images.shape)}: must be (B, {colours}, H, W), batch, colours, rows, columns"
             )
+        self.config.check_size(*images.shape[2:])
 
     def _checked(self, images: Tensor) -> Tensor:
         self._check_layout(images)

@@ -22,12 +22,12 @@ __all__ = ["MultiScalePixelRNN", "Upsampling", "load", "make_model"]
 
 def _prime_factors(number: int) -> list[int]:
     factors, divisor = [], 2
-    while number > 1:
+    while divisor * divisor <= number:
         while number % divisor == 0:
             factors.append(divisor)
             number //= divisor
         divisor += 1
-    return factors
+    return [*factors, number] if number > 1 else factors
 
 
 @final
@@ -77,9 +77,15 @@ class Scale(nn.Module):
             self.upsampling = Upsampling(config.colours, conditioning, factor)
 
     def condition(self, images: Tensor) -> Tensor:
-        """What the network is given at each position, from images of the size before: (B, C, m, m) → (B, c, n, n)."""
-        maps: Tensor = self.upsampling(self.network.encode(images))
-        return maps
+        """What the network is given at each position, from images of the size before: (B, C, m, m) → (B, c, n, n).
+
+        Image by image: of several at once PyTorch may round otherwise, and samples would depend on how batches are
+        split.
+        """
+        if len(images) == 0:
+            n = images.shape[-1] * (self.factor or 1)
+            return self.network.first.weight.new_zeros(0, self.network.conditioning, n, n)
+        return torch.cat([self.upsampling(encoded) for encoded in self.network.encode(images).split(1)])
 
     def outputs(self, encoded: Tensor) -> Tensor:
         """As `Network.outputs`; the image of the size before is part of the image."""
@@ -95,7 +101,7 @@ class MultiScalePixelRNN(ImageModel):
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.6.
 
-    The smaller image is every so-manieth pixel of the larger, so one image is drawn once, scale by scale (ours; the
+    The smaller image is every f-th row and column of the larger, so one image is drawn once, scale by scale (ours; the
     paper does not give a likelihood of the whole): p(x) = p(smallest) · ∏ over larger sizes of ∏ p(pixel that the
     smaller image has not | earlier pixels in raster order, the smaller image). What it has costs nothing.
     See `ImageModel` for what it can do.
@@ -122,8 +128,8 @@ class MultiScalePixelRNN(ImageModel):
             raise TypeError(
                 f"config is a {type(config).__name__}: must be a MultiScaleConfig (a ModelConfig makes a PixelRNN)"
             )
-        if only is not None and only not in config.sizes:
-            raise ValueError(f"only={only}: must be one of the sizes {', '.join(map(str, config.sizes))}")
+        if only is not None and (type(only) is not int or only not in config.sizes):
+            raise ValueError(f"scale {only}: must be one of the sizes {', '.join(map(str, config.sizes))}")
         self.config, self.only = config, only
         before = (None, *config.sizes)
         self.scales = nn.ModuleDict(
@@ -169,14 +175,18 @@ class MultiScalePixelRNN(ImageModel):
                 f"{', '.join(map(str, config.sizes))} once"
             )
         with torch.random.fork_rng():
-            joined = cls(config)
+            joined = cls(config).to(next(models[0].parameters()))
         weights = {name: value for model in models for name, value in model.state_dict().items()}
         joined.load_state_dict(weights)
-        size = config.sizes[-1]
+        n, first = config.sizes[-1], models[0].provenance
+        # Only what all agree on is said of the whole.
+        alike = [
+            key for key in ("recipe", "data") if all(model.provenance.get(key) == first.get(key) for model in models)
+        ]
         joined.provenance = {
-            "height": size,
-            "width": size,
-            **{key: models[0].provenance[key] for key in ("recipe", "data") if key in models[0].provenance},
+            "height": n,
+            "width": n,
+            **{key: first[key] for key in alike if key in first},
             "scales": {size: model.provenance for model in models for size in model.scales},
         }
         return joined
@@ -192,8 +202,8 @@ class MultiScalePixelRNN(ImageModel):
         Raises:
             ValueError: images of another size than the model's, or a model that has not all sizes.
         """
-        self._check_size(height, width)
-        self._check_whole()
+        self.config.check_size(height, width)
+        self.check_whole()
         found: list[Stage] = []
         for size, scale in self._scales():
             given = scale.condition if found else None
@@ -207,7 +217,7 @@ class MultiScalePixelRNN(ImageModel):
 
     def outputs(self, encoded: Tensor) -> Tensor:
         """See `ImageModel.outputs`; those of a pixel are from the smallest scale that has it."""
-        self._check_whole()
+        self.check_whole()
         outputs: Tensor | None = None
         for size, scale in self._scales():
             larger = scale.outputs(self._subsampled(encoded, size))
@@ -277,28 +287,22 @@ class MultiScalePixelRNN(ImageModel):
         spacing = self.config.sizes[-1] // size
         return maps[..., ::spacing, ::spacing]
 
-    def _check_whole(self) -> None:
+    def check_whole(self) -> None:
+        """Refuse what needs all sizes.
+
+        Raises:
+            ValueError: this model has one of them alone.
+        """
         if self.only is not None:
             others = ", ".join(str(size) for size in self.config.sizes if size != self.only)
             raise ValueError(
-                f"this model has the network of size {self.only} alone, which has no images of its own: join it with "
-                f"those of {others} (MultiScalePixelRNN.join, or pixelrnn join)"
+                f"this model has the network of size {self.only} alone, and whole images need those of {others}, too: "
+                "join them (MultiScalePixelRNN.join, or pixelrnn join)"
             )
-
-    def _check_size(self, height: int, width: int) -> None:
-        size = self.config.sizes[-1]
-        if (height, width) != (size, size):
-            raise ValueError(f"images of {height} × {width}: those of this model are {size} × {size}")
-
-    def _check_layout(self, images: Tensor) -> None:
-        super()._check_layout(images)
-        self._check_size(*images.shape[2:])
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         size = self.config.sizes[-1]
-        height, width = super()._size(size if height is None else height, size if width is None else width)
-        self._check_size(height, width)
-        return height, width
+        return super()._size(size if height is None else height, size if width is None else width)
 
 
 def make_model(config: Config, only: int | None = None) -> ImageModel:

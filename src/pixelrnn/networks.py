@@ -39,9 +39,9 @@ class Trunk(Composite):
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Table 1.
 
-    The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits. Conditioning is read by the
-    layer of each block (Sec. 3.6); ours is that a 1 × 1 convolution of it is also added to the features of the first
-    convolution, because exact neighbours get through the gates of an LSTM only slowly.
+    The output layers are two of ReLU and 1 × 1 convolution, and (ours) one more to the logits. Conditioning is read by
+    the layer of each block (Sec. 3.6); ours is that a 1 × 1 convolution of it is also added to the features of the
+    first convolution, as exact neighbours get through the gates of an LSTM only slowly.
     """
 
     joins_only = True
@@ -52,6 +52,8 @@ class Trunk(Composite):
         head = colour_groups(config.head, config.colours)
         out = torch.arange(config.colours).repeat_interleave(outputs_per_colour(config.levels))
         parts: dict[str, Layer] = {}
+        if conditioning:
+            parts["stem"] = MaskedConv2d("B", (1, 1), with_conditioning(wide[:0], conditioning), wide)
         for number in range(config.layers):
             parts[f"block{number}"] = Block(
                 _core(config, conditioning),
@@ -60,8 +62,6 @@ class Trunk(Composite):
                 residual=config.residual,
                 rectify=config.network == "pixelcnn",
             )
-        if conditioning:
-            parts["stem"] = MaskedConv2d("B", (1, 1), with_conditioning(wide[:0], conditioning), wide)
         if config.skip:
             for number in range(config.layers):
                 parts[f"skip{number}"] = MaskedConv2d("B", (1, 1), wide, wide)

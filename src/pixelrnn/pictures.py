@@ -174,7 +174,7 @@ def preview(
 
 
 def _every(maps: npt.NDArray[Any], spacing: int) -> npt.NDArray[Any]:
-    """Of (…, H, W), every so-manieth row and column, repeated."""
+    """Of (…, H, W), every f-th row and column, repeated f times."""
     return maps[..., ::spacing, ::spacing].repeat(spacing, axis=-2).repeat(spacing, axis=-1)
 
 

@@ -23,6 +23,9 @@ LARGEST = 256
 PATIENCE = 0.1
 """Seconds of a call without a look at whether the user has interrupted, about."""
 
+ENOUGH = 0.5
+"""Particles are drawn anew when less than this part of them counts."""
+
 MANY = 2**30
 """So many images that steps in C++ visit single positions."""
 
@@ -93,7 +96,7 @@ def complete(
     temperature: float = 1.0,
     watch: Watch | None = None,
 ) -> Tensor:
-    """Draw what is not known, given all that is known before it in raster order.
+    """Draw what is not known, given all that is known before it in the order of the model.
 
     Args:
         model: see `Scannable`.
@@ -119,7 +122,7 @@ def posterior(
     temperature: float = 1.0,
     watch: Watch | None = None,
 ) -> Posterior:
-    """Draw what is not known, given all that is known, also what comes later in raster order.
+    """Draw what is not known, given all that is known, also what comes later in the order of the model.
 
     Sequential Monte Carlo: `particles` copies of an image are drawn as `complete` does, weighted after each row by the
     probability of the known pixels that were met, and drawn anew by their weights when less than half of them count.
@@ -185,7 +188,8 @@ class _Particles:
     """Copies of images on their way; `images` is filled in place.
 
     Attributes:
-        here: (B · P, C, H', W'), the pixels that the stage visits, which are copies of those of the images, or they.
+        here: (B · P, C, H', W'), the pixels that the stage visits: copies of those of the images, or they themselves.
+            All particles of an image are alike in its other pixels.
         drawing: for the steps of the stage.
     """
 
@@ -218,7 +222,7 @@ class _Particles:
     def resample(self, scan: Scan) -> None:
         """Draw particles anew by their weights, in the images in which less than half of them count."""
         weights = self.weights()
-        few = 1 / weights.square().sum(1) < self.count / 2
+        few = 1 / weights.square().sum(1) < self.count * ENOUGH
         if not bool(few.any()):
             return
         # Systematic: evenly spaced points on the cumulative weights, shifted by one random number an image.
@@ -232,10 +236,7 @@ class _Particles:
         self.ancestor, self.earlier = self.ancestor.gather(1, chosen), self.earlier.gather(1, chosen)
         order = (chosen + self.count * torch.arange(len(chosen), device=chosen.device)[:, None]).flatten()
         scan.reorder(order)
-        here = self.here[order]
-        if self.here.shape != self.images.shape:
-            self.images.copy_(self.images[order])
-        self.here.copy_(here)
+        self.here.copy_(self.here[order])
         self.log_prob.copy_(self.log_prob[order])
 
     def weights(self) -> Tensor:

@@ -130,11 +130,11 @@ class Stepped(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A scan of every so-manieth row and column of images, in which what earlier stages filled in stays as it is.
+    """A scan of every f-th row and column of images, in which what earlier stages filled in stays as it is.
 
     Attributes:
         start_scan: given rows, columns and about how many images at a time, the steps.
-        spacing: from a row or column that it visits to the next.
+        spacing: f.
         before: spacing of the stage before, the pixels of which this one visits, too; 0 if there is none.
         condition: what is given to the scan of this stage, from the images of the stage before.
     """
@@ -264,8 +264,9 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
 
     Args:
         model: see `Scannable`.
-        images: (B, C, H, W) int64; filled in place. What is there before its turn is never seen.
-        choose: the symbols at some positions, given their logits; it is never asked for none.
+        images: (B, C, H, W) int64; filled in place, at the end of a stage at the latest. What is there before its turn
+            is never seen.
+        choose: the symbols at some positions of the images, given their logits; it is never asked for none.
 
     Returns:
         The same images.
@@ -277,12 +278,14 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
         steps = stage.start(height, width, batch)
         stage.begin(steps, images)
         for rows, cols, completed in waves(here.shape[2], here.shape[3], steps.slope, images.device):
-            ours = slice(None) if free is None else free[rows, cols]
+            ours = None if free is None else free[rows, cols]
+            own_rows, own_cols = (rows, cols) if ours is None else (rows[ours], cols[ours])
+            places = own_rows * stage.spacing, own_cols * stage.spacing
             for colour in range(colours):
-                logits = steps.step(here, rows, cols, colour)[:, :, ours]
-                if logits.shape[2]:
-                    symbols = choose(logits, rows[ours] * stage.spacing, cols[ours] * stage.spacing, colour)
-                    here[:, colour, rows[ours], cols[ours]] = symbols.to(images.dtype)
+                logits = steps.step(here, rows, cols, colour)
+                if len(own_rows):
+                    symbols = choose(logits if ours is None else logits[:, :, ours], *places, colour)
+                    here[:, colour, own_rows, own_cols] = symbols.to(images.dtype)
             for row in completed:
                 steps.finish_row(row)
         if here is not view:

@@ -226,7 +226,9 @@ def _check_size(folder: Path, model: Mapping[str, Any]) -> None:
     sizes = model.get("sizes")
     if only is not None and isinstance(sizes, list) and len(sizes) == len(networks):
         networks = [network for size, network in zip(sizes, networks, strict=True) if size == only]
-    for fields in (model, *(network for network in networks if isinstance(network, dict))):
+    found = [network for network in networks if isinstance(network, dict)]
+    layers = [network["layers"] for network in found if isinstance(network.get("layers"), int)]
+    for fields in (model, *found, {"layers": sum(layers)}):
         for name, limit in limits.items():
             value = fields.get(name)
             if isinstance(value, int) and value > limit:

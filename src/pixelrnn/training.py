@@ -155,6 +155,7 @@ def train(
                 f"{split} has shape {symbols.shape} and symbols up to {symbols.max(initial=0)}: must be at least one "
                 f"image of {model_config.colours} colours and {model_config.levels} levels"
             )
+        model_config.check_size(*symbols.shape[2:])
     check_precision(config, device)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CHECKPOINT, METRICS, "model.safetensors", "config.json", "run.json"):

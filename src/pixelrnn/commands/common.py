@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelrnn import console, store
-from pixelrnn.config import Config, ModelConfig, MultiScaleConfig
+from pixelrnn.config import Config, ModelConfig
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.likelihood import Evaluation, Scorer, evaluate
 from pixelrnn.model import ImageModel
@@ -112,11 +112,7 @@ def check_fit(model: Config, dataset: Dataset) -> None:
         ours, theirs = getattr(model, name), getattr(dataset, name)
         if ours != theirs:
             raise ValueError(f"{name}={ours} of the model does not fit {name}={theirs} of the data {dataset.name}")
-    if isinstance(model, MultiScaleConfig) and {dataset.height, dataset.width} != {model.sizes[-1]}:
-        raise ValueError(
-            f"sizes={','.join(map(str, model.sizes))} of the model do not fit images of {dataset.height} × "
-            f"{dataset.width} of the data {dataset.name}; --set sizes=… when training changes them"
-        )
+    model.check_size(dataset.height, dataset.width)
 
 
 def described(model: ImageModel) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pixelrnn import console, figures, inspection, kernels
 from pixelrnn.commands.common import check_out, dataset_of, generator_of, load_model
 from pixelrnn.data import prepare
+from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN, make_model
 from pixelrnn.recipes import recipes
 
@@ -21,17 +22,16 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
     """Tell the parameters, context and operations of a model folder or a recipe."""
     known = recipes()
     model = make_model(known[name].model) if name in known and not Path(name).is_dir() else load_model(name)
-    if isinstance(model, MultiScalePixelRNN):
-        height = width = model.config.sizes[-1]
-    height = height or int(model.provenance.get("height", 28))
-    width = width or int(model.provenance.get("width", 28))
-    row, col = height // 2, width // 2
-    if isinstance(model, MultiScalePixelRNN):
-        row, col = row | 1, col | 1  # no smaller image has it
+    height, width = _size(model, height, width)
+    row, col = inspection.middle(model, height, width)
     whole = not isinstance(model, MultiScalePixelRNN) or model.only is None
-    images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
-    seen = inspection.context(model, images, row, col).flatten() > 0 if whole else torch.zeros(0, dtype=torch.bool)
-    earlier, later = (int(part.sum()) for part in (seen[: row * width + col], seen[row * width + col :]))
+    context = None
+    if whole:
+        images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
+        seen = inspection.context(model, images, row, col).flatten() > 0
+        earlier = row * width + col
+        counts = {"seen": int(seen[:earlier].sum()), "earlier": earlier, "later": int(seen[earlier:].sum())}
+        context = {"row": row, "col": col, **counts}
     facts = {
         **model.saved_config(),
         "parameters": inspection.parameter_count(model),
@@ -39,7 +39,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         "flops_per_image": inspection.flops(model, height, width),
         "kernels": kernels.chosen(),
         "bf16": kernels.multiplies_bfloat16(),
-        "context": {"row": row, "col": col, "seen": earlier, "earlier": row * width + col, "later": later},
+        "context": context,
         "provenance": model.provenance,
     }
     if as_json:
@@ -59,13 +59,22 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         f"parameters:  {facts['parameters']:,}\n"
         f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image"
     )
-    if whole:
-        beyond = f", and {later} of the smaller image that come later" if later else ""
-        console.say(f"context:     {earlier} of the {row * width + col} pixels before ({row}, {col}){beyond}")
+    if context is not None:
+        later = f", and {context['later']} of the smaller image that come later" if context["later"] else ""
+        console.say(f"context:     {context['seen']} of the {context['earlier']} pixels before ({row}, {col}){later}")
     console.say(f"kernels:     {kernels.chosen()}{', bf16 by AMX' if kernels.multiplies_bfloat16() else ''}")
     for key in ("recipe", "data"):
         if key in model.provenance:
             console.say(f"{key + ':':<12} {model.provenance[key]}")
+
+
+def _size(model: ImageModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
+    """The size of images that was asked for, or that a model has or was trained on, or that of MNIST."""
+    usual = model.config.sizes[-1] if isinstance(model, MultiScalePixelRNN) else 28
+    return (
+        height or int(model.provenance.get("height", usual)),
+        width or int(model.provenance.get("width", usual)),
+    )
 
 
 def list_recipes(as_json: bool) -> None:
@@ -95,8 +104,9 @@ def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path,
     position = (0, 0)
     for name in names:
         model = load_model(name, device)
-        height, width = (int(model.provenance.get(key, 28)) for key in ("height", "width"))
-        position = (height // 2 if row is None else row, width // 2 if col is None else col)
+        height, width = _size(model)
+        middle = inspection.middle(model, height, width)
+        position = (middle[0] if row is None else row, middle[1] if col is None else col)
         shape = (16, model.config.colours, height, width)
         images = torch.randint(model.config.levels, shape, generator=generator_of(0))
         seen = inspection.context(model, images, *position).double().cpu().numpy()

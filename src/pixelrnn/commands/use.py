@@ -25,6 +25,7 @@ from pixelrnn.commands.common import (
 )
 from pixelrnn.data import load_images
 from pixelrnn.likelihood import Scorer, bits_per_dim, evenly_spaced
+from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN
 from pixelrnn.store import atomic_path
 
@@ -46,6 +47,9 @@ def evaluate_model(
 ) -> None:
     """Score a split, and print it beside baselines or the paper."""
     model = load_model(name, device)
+    alone = model.only if isinstance(model, MultiScalePixelRNN) else None
+    if alone is not None and baselines:
+        raise ValueError(f"--baselines: {name} has the scale of size {alone} alone, and baselines score whole images")
     dataset = dataset_of(model, data)
     images = evenly_spaced(dataset.split(split), limit)
     begun = time.monotonic()
@@ -75,7 +79,9 @@ def evaluate_model(
         console.table(["", "nats", "bits/dim", ""], [[n, f"{v:.2f}", f"{b:.4f}", note] for n, v, b, note in rows])
         for baseline, reason in left_out(dataset.train).items():
             console.say(f"left out: {baseline}: {reason}")
-    elif split == "test" and not (isinstance(model, MultiScalePixelRNN) and model.only):
+    if alone is not None:
+        console.say(f"that is the part of size {alone} in the whole; join it with the others: pixelrnn join")
+    elif split == "test" and not found:
         print_paper(dataset.name, result.nats)
 
 
@@ -104,8 +110,11 @@ def join(folders: list[Path], out: Path) -> None:
         if not isinstance(model, MultiScalePixelRNN):
             raise ValueError(f"{folder}: is a single network, not a scale of a Multi-Scale PixelRNN")
         models.append(model)
-    if (out / "model.safetensors").exists():
-        raise ValueError(f"{out}: has a model already; give another folder with --out")
+    for file in ("model.safetensors", "checkpoint.safetensors"):
+        if (out / file).exists():
+            raise ValueError(
+                f"{out}: has a {'model' if file.startswith('model') else 'run'} already; give another --out"
+            )
     joined = MultiScalePixelRNN.join(models)
     joined.save(out)
     console.say(f"{out}: {' → '.join(map(str, joined.sizes))}, from {len(models)} folders")
@@ -241,10 +250,16 @@ def complete(
     )
 
 
+def _need_whole(model: ImageModel) -> None:
+    if isinstance(model, MultiScalePixelRNN):
+        model.check_whole()
+
+
 def surprise(name: str, data: str | None, split: str, number: int, out: Path, device: str) -> None:
     """Draw the first images of a split beside what each of their pixels costs."""
     check_out(out, picture=True)
     model = load_model(name, device)
+    _need_whole(model)
     images = torch.from_numpy(dataset_of(model, data).split(split)[:number])
     with torch.no_grad():
         nats = -model.log_prob(images, per_pixel=True).double().cpu()
@@ -256,6 +271,7 @@ def score(name: str, paths: list[str], out: Path, maps: Path | None, batch: int,
     """Score images one by one into a CSV; images of one size are computed together."""
     check_out(out)
     model = load_model(name, device)
+    _need_whole(model)
     config = model.config
     images = load_images(paths, colours=config.colours, levels=config.levels)
     if maps is not None:
