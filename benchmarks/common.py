@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import pixelrnn_command
+from pixelrnn.config import MultiScaleConfig
 from pixelrnn.recipes import Recipe, recipes
 
 __all__ = ["alone", "begin", "headed", "parsed", "parser_of", "peak_memory", "seconds", "side_of", "write"]
@@ -66,6 +67,8 @@ def seconds(action: Callable[[], object], times: int = 1) -> float:
 
 def side_of(recipe: Recipe) -> int:
     """Rows and columns of its images."""
+    if isinstance(recipe.model, MultiScaleConfig):
+        return recipe.model.sizes[-1]
     return {"mnist-binary": 28, "imagenet64": 64}.get(recipe.data, 32)
 
 

@@ -21,6 +21,7 @@ import torch
 
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
+from pixelrnn.multiscale import make_model
 from pixelrnn.native_scan import NativeScan, record
 from pixelrnn.recipes import Recipe
 from pixelrnn.scan import Drawing, Scan, Steps, wave_count
@@ -47,7 +48,7 @@ def raster_sampler(model: PixelRNN, batch: int, side: int) -> Callable[[], objec
 def measure(recipe: Recipe, batch: int, side: int, rounds: int) -> dict[str, Any]:
     """Time a case in this process."""
     torch.manual_seed(0)
-    model = PixelRNN(recipe.model)
+    model = make_model(recipe.model)
     before = peak_memory()
     model.sample(batch, height=side, width=side)
     memory = peak_memory() - before
@@ -57,7 +58,8 @@ def measure(recipe: Recipe, batch: int, side: int, rounds: int) -> dict[str, Any
         with torch.no_grad():
             model(images)
 
-    raster = None if model.wave_slope is None else raster_sampler(model, batch, side)
+    waves = isinstance(model, PixelRNN) and model.wave_slope is not None
+    raster = raster_sampler(model, batch, side) if waves else None
     forward()
     forwards, samples, rasters = [], [], []
     for _ in range(rounds):
