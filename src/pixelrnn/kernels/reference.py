@@ -4,6 +4,7 @@ Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM
 `n` cells of a front, `S` taps of the input-to-state map, `T` neighbours.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from pixelrnn.kernels.geometry import Geometry, diagonals, rows
 
-__all__ = ["Weights", "convolve", "front_lstm", "front_states", "lstm_cell"]
+__all__ = ["Cell", "Weights", "convolve", "front_lstm", "front_states", "lstm_cell"]
+
+Cell = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Gates before the non-linearity, (..., 4h), and c, (..., h) → h' and c'."""
 
 
 class Weights(NamedTuple):
@@ -50,10 +54,15 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def front_lstm(
-    x: Tensor, weights: Weights, projection: tuple[Tensor, Tensor] | None, diagonal: bool, residual: bool
+    x: Tensor,
+    weights: Weights,
+    projection: tuple[Tensor, Tensor] | None,
+    diagonal: bool,
+    residual: bool,
+    compute: Cell | None = None,
 ) -> Tensor:
-    """See `pixelrnn.kernels.front_lstm`."""
-    hidden, _ = front_states(x, weights, diagonal)
+    """See `pixelrnn.kernels.front_lstm`; `compute` is another cell than `lstm_cell`, for another arithmetic."""
+    hidden, _ = front_states(x, weights, diagonal, compute)
     output, *others = hidden.unbind()
     for right, init in zip(others, weights.hidden_init[1:], strict=True):
         border = init[:, None, None].expand_as(right[:, :, :1])
@@ -64,7 +73,7 @@ def front_lstm(
     return convolve(output, weight[:, :, None], bias, (1, 1), False, x if residual else None)
 
 
-def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, Tensor]:
+def front_states(x: Tensor, weights: Weights, diagonal: bool, compute: Cell | None = None) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.front_states`; this one has gradients."""
     height, width = x.shape[2:]
     input_weight, input_bias, weight, hidden_init, cell_init = weights
@@ -74,7 +83,7 @@ def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, T
     gates = F.conv2d(padded, input_weight.flatten(0, 1).unsqueeze(2), input_bias.flatten())
     directions = _mirror_right(torch.stack(gates.chunk(len(weight), dim=1)))
     cells = directions.permute(0, 3, 4, 1, 2).flatten(1, 2)
-    states = _scan(cells, weight, hidden_init, cell_init, geometry)
+    states = _scan(cells, weight, hidden_init, cell_init, geometry, compute or lstm_cell)
     hidden, cell = (state.unflatten(1, (height, width)).permute(0, 3, 4, 1, 2) for state in states)
     return _mirror_right(hidden), _mirror_right(cell)
 
@@ -85,7 +94,7 @@ def _mirror_right(maps: Tensor) -> Tensor:
 
 
 def _scan(
-    gates: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry
+    gates: Tensor, weight: Tensor, hidden_init: Tensor, cell_init: Tensor, geometry: Geometry, compute: Cell
 ) -> tuple[Tensor, Tensor]:
     """Run an LSTM over the fronts of a geometry.
 
@@ -95,6 +104,7 @@ def _scan(
         hidden_init: (D, h) states outside the image.
         cell_init: (D, h).
         geometry: the fronts.
+        compute: h' and c' of cells.
 
     Returns:
         The states h and c of the cells in raster order, each (D, N, B, h).
@@ -117,7 +127,7 @@ def _scan(
         seen = torch.cat([hidden[:, t : t + front.cells] for t in range(geometry.neighbours)], dim=-1)
         from_states = torch.bmm(seen.flatten(1, 2), taps)
         last = cell[:, geometry.predecessor : geometry.predecessor + front.cells]
-        hidden, cell = lstm_cell(own + from_states.view_as(own), last)
+        hidden, cell = compute(own + from_states.view_as(own), last)
         hiddens.append(hidden)
         cells.append(cell)
     return (
