@@ -1,5 +1,6 @@
 """The parts of the codec: tables, frequencies, the range coder, and networks in exact integer arithmetic."""
 
+import itertools
 import math
 
 import constriction
@@ -10,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN
-from pixelrnn.codec import fixed_point, tables
-from pixelrnn.codec.fixed_point import FixedPointNetwork, LimitError
+from pixelrnn.codec import coding, tables
+from pixelrnn.codec import fixed_point as module
+from pixelrnn.codec.fixed_point import LimitError, fixed_point
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs
 from pixelrnn.networks import Network
+from pixelrnn.scan import Steps, waves
 
 from .test_laws import NETWORKS
 
@@ -153,6 +156,13 @@ def images_of(model, batch, height, width):
     return torch.randint(model.config.levels, shape, generator=torch.Generator().manual_seed(1))
 
 
+def outputs(integers, images):
+    """Those of whole maps, as integers."""
+    found = integers.outputs(integers.encode(images))
+    assert torch.equal(found, found.round())
+    return found.long()
+
+
 @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 4), (2, 256)])
 @pytest.mark.parametrize("fields", [{}, {"residual": False, "skip": False}])
 @pytest.mark.parametrize("network", NETWORKS)
@@ -161,8 +171,7 @@ def test_a_network_in_integers_is_almost_the_network(network, fields, colours, l
     images = images_of(model, 4, 7, 9)
     with torch.no_grad():
         expected = model.outputs(model.encode(images)).double()
-    found = FixedPointNetwork(model).outputs(images)
-    assert found.dtype == torch.int64
+    found = outputs(fixed_point(model), images)
     assert float((found / 4096 - expected).abs().max()) < 0.02
     nats = log_likelihood(found / 4096, images).sum(), log_likelihood(expected, images).sum()
     assert float((nats[0] - nats[1]).abs()) / images.numel() / math.log(2) < 0.001
@@ -176,28 +185,66 @@ def test_a_network_in_integers_is_almost_the_network(network, fields, colours, l
 @pytest.mark.parametrize("network", NETWORKS)
 def test_integers_do_not_depend_on_the_batch_the_threads_or_the_order_of_sums(network):
     model = make(network, 3, 5)
-    integers, images = FixedPointNetwork(model), images_of(model, 5, 6, 6)
-    whole = integers.outputs(images)
-    assert torch.equal(torch.cat([integers.outputs(image[None]) for image in images]), whole)
+    integers, images = fixed_point(model), images_of(model, 5, 6, 6)
+    whole = outputs(integers, images)
+    assert torch.equal(torch.cat([outputs(integers, image[None]) for image in images]), whole)
     # A sum in another order, of values that are not integers any more, would differ: they are.
-    for line in integers.lines:
-        assert all(torch.equal(tensor, tensor.round()) for tensor in line.tensors)
+    assert all(torch.equal(parameter, parameter.round()) for parameter in integers.parameters())
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert torch.equal(integers.outputs(images), whole)
+        assert torch.equal(outputs(integers, images), whole)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (6, 3), (1, 6), (5, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 4)])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_steps_are_what_whole_maps_are_to_the_bit(network, colours, levels, size):
+    """So that a decoder, which steps, knows what the encoder, which had the image, computed all at once."""
+    model = make(network, colours, levels)
+    integers, images = fixed_point(model), images_of(model, 3, *size)
+    whole = logits_from_outputs(outputs(integers, images), colours)
+    steps = Steps(integers, colours, *size, integers.wave_slope)
+    steps.begin(len(images))
+    for rows, cols, completed in waves(*size, steps.slope):
+        for colour in range(colours):
+            assert torch.equal(steps.step(images, rows, cols, colour), whole[:, colour, :, rows, cols].double())
+        for row in completed:
+            steps.finish_row(row)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_image_is_decoded_from_what_it_was_encoded_to(network):
+    model = make(network, 2, 5)
+    integers, image = fixed_point(model), images_of(model, 1, 5, 6)
+    logits = logits_from_outputs(outputs(integers, image), 2)[0]
+    encoder = RangeEncoder()
+    for row, col, colour in itertools.product(range(5), range(6), range(2)):
+        (shares,) = frequencies(logits[None, colour, :, row, col].numpy()).tolist()
+        symbol = int(image[0, colour, row, col])
+        encoder.encode(sum(shares[:symbol]), shares[symbol])
+    decoder, found = RangeDecoder(encoder.finish()), torch.zeros_like(image)
+    steps = Steps(integers, 2, 5, 6, None)
+    steps.begin(1)
+    for rows, cols, completed in waves(5, 6, None):
+        for colour in range(2):
+            (shares,) = frequencies(steps.step(found, rows, cols, colour)[:, :, 0].long().numpy()).tolist()
+            found[0, colour, rows, cols] = decoder.decode(shares)
+        for row in completed:
+            steps.finish_row(row)
+    assert torch.equal(found, image)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_later_symbols_are_not_seen(network):
     """What a decoder does not know yet must not make the least difference."""
     model = make(network, 2, 4)
-    integers, images = FixedPointNetwork(model), images_of(model, 2, 5, 5)
-    whole, changed = integers.outputs(images), images.clone()
+    integers, images = fixed_point(model), images_of(model, 2, 5, 5)
+    whole, changed = outputs(integers, images), images.clone()
     changed.flatten(2)[:, :, 13:] = 3 - changed.flatten(2)[:, :, 13:]
-    found = integers.outputs(changed)
+    found = outputs(integers, changed)
     assert torch.equal(found.flatten(2)[:, :, :13], whole.flatten(2)[:, :, :13])
     assert torch.equal(found.flatten(2)[:, :4, 13], whole.flatten(2)[:, :4, 13])
     assert not torch.equal(found, whole)
@@ -210,18 +257,77 @@ def test_weights_that_are_too_large_are_refused(network):
         if name.endswith("block1.parts.core.input_to_state.weight") or name.endswith("core.parts.convolve.weight"):
             parameter.data += 1e6
     with pytest.raises(LimitError, match=r"a sum may reach .* and must stay below 2\^53"):
-        FixedPointNetwork(model)
+        fixed_point(model)
 
 
 def test_features_are_kept_within_what_was_proved(monkeypatch):
     model = make("row_lstm")
-    integers, images = FixedPointNetwork(model), images_of(model, 2, 4, 4)
-    assert int(integers.outputs(images).abs().max()) > 2**6
-    monkeypatch.setattr(fixed_point, "FEATURE", 2.0**6)
-    assert int(integers.outputs(images).abs().max()) == 2**6
+    integers, images = fixed_point(model), images_of(model, 2, 4, 4)
+    assert int(outputs(integers, images).abs().max()) > 2**6
+    monkeypatch.setattr(module, "FEATURE", 2.0**6)
+    assert int(outputs(integers, images).abs().max()) == 2**6
 
 
 def test_what_has_no_integer_arithmetic_is_refused():
     network = Network(ModelConfig(network="row_lstm", layers=1), conditioning=3)
     with pytest.raises(ValueError, match="has no integer arithmetic yet"):
-        FixedPointNetwork(network)
+        fixed_point(network)
+
+
+class TestCoding:
+    """Batches of images to words and back."""
+
+    @pytest.mark.parametrize("size", [(5, 7), (1, 6), (6, 1), (1, 1), (9, 12)], ids=str)
+    @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 256), (2, 5)])
+    @pytest.mark.parametrize("network", NETWORKS)
+    def test_images_come_back_and_cost_what_they_are_worth(self, network, colours, levels, size):
+        model = make(network, colours, levels)
+        integers, images = fixed_point(model), images_of(model, 4, *size)
+        words = coding.encode(integers, images)
+        assert torch.equal(coding.decode(integers, words, images.shape), images)
+        logits = logits_from_outputs(outputs(integers, images), colours)
+        rows = logits.permute(0, 1, 3, 4, 2).reshape(-1, levels).numpy()
+        chosen = frequencies(rows)[np.arange(images.numel()), images.flatten().numpy()]
+        bits = -np.log2(chosen / 2**24).sum()
+        assert bits <= 32 * len(words) <= 1.001 * bits + 64
+
+    def test_no_images_need_no_words(self):
+        model = make("pixelcnn")
+        integers, images = fixed_point(model), images_of(model, 0, 3, 4)
+        words = coding.encode(integers, images)
+        assert len(words) == 0
+        assert coding.decode(integers, words, images.shape).shape == (0, 1, 3, 4)
+
+    def test_words_do_not_depend_on_how_many_are_computed_together(self, monkeypatch):
+        model = make("row_lstm", 3, 7)
+        integers, images = fixed_point(model), images_of(model, 5, 4, 4)
+        words = coding.encode(integers, images)
+        monkeypatch.setattr(coding, "TOGETHER", 1)
+        assert np.array_equal(coding.encode(integers, images), words)
+
+    def test_the_words_are_those_of_the_reference(self):
+        model = make("diagonal_bilstm", 2, 5)
+        integers, images = fixed_point(model), images_of(model, 2, 3, 4)
+        logits = logits_from_outputs(outputs(integers, images), 2)
+        found, symbols = [], []
+        for row, col, colour, image in itertools.product(range(3), range(4), range(2), range(2)):
+            found.append(frequencies(logits[None, image, colour, :, row, col].numpy())[0])
+            symbols.append(int(images[image, colour, row, col]))
+        assert coded(np.array(found), symbols) == coding.encode(integers, images).tolist()
+
+    def test_damaged_words_are_refused_or_those_of_other_images(self):
+        model = make("row_lstm", 1, 4)
+        integers, images = fixed_point(model), images_of(model, 3, 6, 6)
+        words, random = coding.encode(integers, images), np.random.default_rng(0)
+        for _ in range(40):
+            damaged = words.copy()
+            damaged[random.integers(len(words))] ^= np.uint32(1 << random.integers(32))
+            damaged = damaged[: random.integers(1, len(words) + 1)]
+            try:
+                found = coding.decode(integers, damaged, images.shape)
+                assert found.shape == images.shape
+                assert 0 <= int(found.min()) <= int(found.max()) < 4
+            except coding.DamagedError:
+                continue
+        with pytest.raises(coding.DamagedError, match="more words than such images have"):
+            coding.decode(integers, np.concatenate([words, words]), images.shape)

@@ -127,7 +127,7 @@ class Network(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Centre and scale symbols: 0 … K - 1 to -1 … 1, in the dtype of the weights."""
-        return images.to(self.first.weight.dtype) * (2 / (self.config.levels - 1)) - 1
+        return self.first.arithmetic.encode(images, self.config.levels, self.first.weight)
 
     def outputs(self, encoded: Tensor, conditioning: Tensor | None = None) -> Tensor:
         """Run the network on encoded images.

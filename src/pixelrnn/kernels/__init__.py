@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from pixelrnn.kernels import native, reference
+from pixelrnn.kernels.arithmetic import FLOATING as FLOATING
+from pixelrnn.kernels.arithmetic import Arithmetic as Arithmetic
 from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
 from pixelrnn.kernels.program import Kind as Kind
@@ -24,6 +26,8 @@ from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
 __all__ = [
+    "FLOATING",
+    "Arithmetic",
     "Kind",
     "Program",
     "Register",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import Program, Register
+from pixelrnn.kernels import FLOATING, Arithmetic, Program, Register
 
 __all__ = ["Apply", "Cache", "Composite", "Layer", "clone_cache", "reorder_cache"]
 
@@ -33,6 +33,9 @@ class Layer(nn.Module, ABC):
 
     slope: int | None = 1
     """The row above is seen at most `slope - 1` columns to the right; None if the layer needs it whole."""
+
+    arithmetic: Arithmetic = FLOATING
+    """What it computes in; another one, if any, comes with weights of its own (see `pixelrnn.codec.fixed_point`)."""
 
     convolutional: bool = False
     """Whether it is made of nothing but convolutions: the kernels can then do all of it in one call."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import Kind, Register
+from pixelrnn.kernels import FLOATING, Kind, Register, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.masks import MaskType, convolution_mask
 
@@ -92,10 +92,16 @@ class MaskedConv2d(Layer):
 
     def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
         """See `Layer.joined`; that is one pass over the maps."""
+        if self.arithmetic is not FLOATING:
+            product = reference.convolve(x, self.open_taps(), self.bias, self.kernel, rectify, None)
+            output = self.arithmetic.rescaled(product)
+            return output if onto is None else onto + output
         return kernels.convolve(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
 
     def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See `Layer.beside`."""
+        if self.arithmetic is not FLOATING:
+            return x, self.joined(x, rectify=rectify, onto=onto)
         return kernels.convolve_beside(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
 
     def open_weights(self) -> int:
@@ -125,4 +131,4 @@ class MaskedConv2d(Layer):
 
     def apply_taps(self, taps: Tensor) -> Tensor:
         """Do one matrix product over the taps of `offsets`: (B, F, T, N) → (B, F', N)."""
-        return torch.einsum("oft,bftn->bon", self.open_taps(), taps) + self.bias[:, None]
+        return self.arithmetic.rescaled(torch.einsum("oft,bftn->bon", self.open_taps(), taps) + self.bias[:, None])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import Kind, Register
+from pixelrnn.kernels import FLOATING, Kind, Register, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
@@ -51,6 +51,8 @@ class DiagonalBiLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
+        if self.arithmetic is not FLOATING:
+            return reference.front_lstm(x, self.weights(), None, True, False, self.arithmetic.cell)
         return kernels.front_lstm(x, self.weights(), diagonal=True)
 
     def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
@@ -118,5 +120,5 @@ class DiagonalBiLSTM(Layer):
     ) -> tuple[Tensor, Tensor]:
         weight = self.state_to_state[direction]
         gates = gates + weight[:, :, 0] @ above + weight[:, :, 1] @ beside
-        hidden, cell = kernels.lstm_cell(gates.mT, cell.mT)
+        hidden, cell = self.arithmetic.cell(gates.mT, cell.mT)
         return hidden.mT, cell.mT

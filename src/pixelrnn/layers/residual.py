@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from pixelrnn.kernels import FLOATING
 from pixelrnn.layers.base import Apply, Composite, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM
@@ -77,7 +78,8 @@ class Block(Composite):
     def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
         """Compute all positions, with a recurrent layer in one pass: (B, 2h, H, W) → (B, 2h, H, W)."""
         core, widen = self.part("core"), self.part("widen")
-        if isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d) and not self.rectify:
+        fused = core.arithmetic is FLOATING and not self.rectify
+        if fused and isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d):
             weight = widen.open_taps().flatten(1)
             if conditioning is None:
                 return core.projected(x, weight, widen.bias, residual=self.residual)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import Kind, Register
+from pixelrnn.kernels import FLOATING, Kind, Register, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.conv import MaskedConv2d
 from pixelrnn.masks import colour_groups
@@ -58,6 +58,8 @@ class RowLSTM(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute h everywhere: (B, F, H, W) → (B, h, H, W)."""
+        if self.arithmetic is not FLOATING:
+            return reference.front_lstm(x, self.weights(), None, False, False, self.arithmetic.cell)
         return kernels.front_lstm(x, self.weights(), diagonal=False)
 
     def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
@@ -98,7 +100,7 @@ class RowLSTM(Layer):
         above = cols[None, :] + torch.arange(self.kernel, device=cols.device)[:, None]
         seen = cache["hidden"][:, :, rows, above]
         gates = gates + torch.einsum("ght,bhtn->bgn", self.state_to_state, seen)
-        hidden, cell = kernels.lstm_cell(gates.mT, cache["cell"][:, :, rows, cols + margin].mT)
+        hidden, cell = self.arithmetic.cell(gates.mT, cache["cell"][:, :, rows, cols + margin].mT)
         cache["hidden"][:, :, rows + 1, cols + margin] = hidden.mT
         cache["cell"][:, :, rows + 1, cols + margin] = cell.mT
         return hidden.mT

@@ -1,0 +1,41 @@
+"""What layers compute in: floating point, or another arithmetic that says what a product and a cell are.
+
+Shape letters: `h` features of an LSTM.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from pixelrnn.kernels.reference import lstm_cell
+
+__all__ = ["FLOATING", "Arithmetic"]
+
+
+class Arithmetic(Protocol):
+    """How layers round, and what their non-linearities are; ReLU and sums are what they are."""
+
+    def encode(self, images: Tensor, levels: int, like: Tensor) -> Tensor:
+        """Centre and scale symbols 0 … K - 1, for weights like these."""
+
+    def rescaled(self, product: Tensor) -> Tensor:
+        """A feature, from a sum of products of features and weights."""
+
+    def cell(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of products (..., 4h) and c (..., h) → h' and c', see `lstm_cell`."""
+
+
+class _Floating:
+    """Floating point, in whatever precision tensors have."""
+
+    def encode(self, images: Tensor, levels: int, like: Tensor) -> Tensor:
+        return images.to(like.dtype) * (2 / (levels - 1)) - 1
+
+    def rescaled(self, product: Tensor) -> Tensor:
+        return product
+
+    def cell(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        return lstm_cell(gates, cell)
+
+
+FLOATING: Arithmetic = _Floating()
