@@ -10,14 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelrnn import ModelConfig, PixelRNN
+from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
 from pixelrnn.codec import coding, tables
 from pixelrnn.codec import fixed_point as module
 from pixelrnn.codec.fixed_point import LimitError, fixed_point
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs
-from pixelrnn.networks import Network
 from pixelrnn.scan import Steps, waves
 
 from .test_laws import NETWORKS
@@ -268,10 +267,22 @@ def test_features_are_kept_within_what_was_proved(monkeypatch):
     assert int(outputs(integers, images).abs().max()) == 2**6
 
 
-def test_what_has_no_integer_arithmetic_is_refused():
-    network = Network(ModelConfig(network="row_lstm", layers=1), conditioning=3)
-    with pytest.raises(ValueError, match="has no integer arithmetic yet"):
-        fixed_point(network)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_several_scales_are_in_integers_too(network):
+    scale = ModelConfig(network=network, layers=1, hidden=4, head=6, colours=2, levels=5)
+    torch.manual_seed(1)
+    model = MultiScalePixelRNN(MultiScaleConfig(sizes=(2, 4, 12), scales=(scale,) * 3, conditioning=3))
+    integers, images = fixed_point(model), images_of(model, 3, 12, 12)
+    with torch.no_grad():
+        expected = model.outputs(model.encode(images)).double()
+    assert float((outputs(integers, images) / 4096 - expected).abs().max()) < 0.02
+    words = coding.encode(integers, images)
+    assert torch.equal(coding.decode(integers, words, images.shape), images)
+    bits = -float(model.log_prob(images).detach().sum()) / math.log(2)
+    assert 32 * len(words) <= 1.001 * bits + 64 + 0.001 * images.numel()
+    model.scales["4"].upsampling[0].weight.data += 1e6
+    with pytest.raises(LimitError, match="Conv2d: a sum may reach"):
+        fixed_point(model)
 
 
 class TestCoding:

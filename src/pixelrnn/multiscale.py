@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixelrnn import store
 from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, config_from
+from pixelrnn.kernels import FLOATING, Arithmetic
 from pixelrnn.likelihood import log_likelihood
 from pixelrnn.model import ImageModel
 from pixelrnn.networks import Network, PixelRNN
@@ -44,6 +45,9 @@ class Upsampling(nn.Sequential):
         factor: from the side of the small image to that of the larger.
     """
 
+    arithmetic: Arithmetic = FLOATING
+    """See `Layer.arithmetic`."""
+
     def __init__(self, colours: int, features: int, factor: int) -> None:
         layers: list[nn.Module] = []
         for number in (colours, features):
@@ -55,7 +59,9 @@ class Upsampling(nn.Sequential):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """(B, C, n, n) encoded symbols → (B, c, factor · n, factor · n), not negative."""
-        maps: Tensor = super().forward(encoded.contiguous(memory_format=torch.channels_last))
+        maps = encoded.contiguous(memory_format=torch.channels_last)
+        for layer in self:
+            maps = layer(maps) if isinstance(layer, nn.ReLU) else self.arithmetic.rescaled(layer(maps))
         return maps.to(encoded.dtype).contiguous(memory_format=torch.channels_last)
 
 

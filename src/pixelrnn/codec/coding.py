@@ -1,7 +1,7 @@
 """Images to words and back: the frequencies of a network in integers, and a range coder.
 
-The symbols of a batch are coded in the order of a scan in waves, so that a decoder can visit many at a time: wave by
-wave, in each colour by colour, in each image by image, in each row by row.
+The symbols of a batch are coded in the order of a scan in waves, so that a decoder can visit many at a time: stage by
+stage, in each wave by wave, in each colour by colour, in each image by image, in each row by row.
 
 Shape letters: `B` images, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions of a wave.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.likelihood import logits_from_outputs
-from pixelrnn.networks import Network
-from pixelrnn.scan import Steps, waves
+from pixelrnn.model import ImageModel
+from pixelrnn.scan import scan, waves
 
 __all__ = ["DamagedError", "decode", "encode"]
 
@@ -27,11 +27,11 @@ class DamagedError(ValueError):
     """Words that no encoder wrote for such images and such a network."""
 
 
-def encode(network: Network, images: Tensor) -> NDArray[np.uint32]:
+def encode(model: ImageModel, images: Tensor) -> NDArray[np.uint32]:
     """Encode a batch.
 
     Args:
-        network: in integers, see `fixed_point`.
+        model: in integers, see `fixed_point`.
         images: (B, C, H, W) int64 symbols 0 … K - 1.
 
     Returns:
@@ -39,25 +39,29 @@ def encode(network: Network, images: Tensor) -> NDArray[np.uint32]:
     """
     _, colours, height, width = images.shape
     parts = []
-    for part in images.split(max(1, TOGETHER // max(1, images[:1].numel() * network.config.levels))):
-        logits = logits_from_outputs(network.outputs(network.encode(part)), colours)
+    for part in images.split(max(1, TOGETHER // max(1, images[:1].numel() * model.config.levels))):
+        logits = logits_from_outputs(model.outputs(model.encode(part)), colours)
         parts.append(logits.to(torch.int32))
-    whole = torch.cat(parts) if parts else torch.zeros(0, colours, network.config.levels, height, width)
+    whole = torch.cat(parts) if parts else torch.zeros(0, colours, model.config.levels, height, width)
     encoder = constriction.stream.queue.RangeEncoder()
-    for rows, cols, _ in waves(height, width, network.wave_slope):
-        for colour in range(colours):
-            symbols = images[:, colour, rows, cols].flatten().to(torch.int32).numpy()
-            if len(symbols):
-                encoder.encode(symbols, MODELS, _weights(whole[:, colour, :, rows, cols]))
+    for stage in model.stages(height, width):
+        free, slope = ~stage.filled(images), stage.start(height, width, 1).slope
+        for rows, cols, _ in waves(free.shape[0], free.shape[1], slope):
+            ours = free[rows, cols]
+            places = rows[ours] * stage.spacing, cols[ours] * stage.spacing
+            for colour in range(colours):
+                symbols = images[:, colour, *places].flatten().to(torch.int32).numpy()
+                if len(symbols):
+                    encoder.encode(symbols, MODELS, _weights(whole[:, colour, :, *places]))
     words: NDArray[np.uint32] = encoder.get_compressed()
     return words
 
 
-def decode(network: Network, words: NDArray[np.uint32], shape: tuple[int, int, int, int]) -> Tensor:
+def decode(model: ImageModel, words: NDArray[np.uint32], shape: tuple[int, int, int, int]) -> Tensor:
     """Decode a batch.
 
     Args:
-        network: that of `encode`.
+        model: that of `encode`.
         words: what it gave.
         shape: (B, C, H, W), as they were.
 
@@ -67,23 +71,19 @@ def decode(network: Network, words: NDArray[np.uint32], shape: tuple[int, int, i
     Raises:
         DamagedError: the words are not of such images; damaged words may as well be those of other images.
     """
-    batch, colours, height, width = shape
     images = torch.zeros(shape, dtype=torch.int64)
-    if batch == 0:
+    if len(images) == 0:
         return images
     decoder = constriction.stream.queue.RangeDecoder(words)
-    scan = Steps(network, colours, height, width, network.wave_slope)
-    scan.begin(batch)
-    for rows, cols, completed in waves(height, width, scan.slope):
-        for colour in range(colours):
-            weights = _weights(scan.step(images, rows, cols, colour))
-            try:
-                symbols = decoder.decode(MODELS, weights)
-            except (AssertionError, ValueError) as error:
-                raise DamagedError(f"the words are not those of such images: {error}") from None
-            images[:, colour, rows, cols] = torch.from_numpy(symbols.astype(np.int64)).view(batch, -1)
-        for row in completed:
-            scan.finish_row(row)
+
+    def choose(logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        try:
+            symbols = decoder.decode(MODELS, _weights(logits))
+        except (AssertionError, ValueError) as error:
+            raise DamagedError(f"the words are not those of such images: {error}") from None
+        return torch.from_numpy(symbols.astype(np.int64)).view(len(logits), -1)
+
+    scan(model, images, choose)
     if not decoder.maybe_exhausted():
         raise DamagedError("there are more words than such images have")
     return images

@@ -10,6 +10,7 @@ Shape letters: `h` features of an LSTM.
 """
 
 import copy
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,10 +20,13 @@ from pixelrnn.codec import tables
 from pixelrnn.codec.tables import FRACTION
 from pixelrnn.kernels import Kind, Program
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
+from pixelrnn.multiscale import Upsampling
 from pixelrnn.native_scan import record
 from pixelrnn.networks import Network
 
 __all__ = ["LimitError", "fixed_point"]
+
+Model = TypeVar("Model", bound=nn.Module)
 
 ONE = 2.0**FRACTION
 LIMIT = 2.0**53
@@ -68,26 +72,23 @@ class _Integers:
         return x.sign() * self._tanh[x.abs().clamp(max=len(self._tanh) - 1).long()]
 
 
-def fixed_point(network: Network) -> Network:
-    """Convert a trained network to integers.
+def fixed_point(model: Model) -> Model:
+    """Convert a trained model to integers.
 
     Args:
-        network: of any kind; it is not changed.
+        model: of any kind; it is not changed.
 
     Returns:
         Another in float64, on the processor, whose parameters, features and outputs are integers: the outputs are those
-        of the network times 2^12, about.
+        of the model times 2^12, about.
 
     Raises:
         LimitError: its weights are too large.
-        ValueError: a network that is given conditioning.
     """
-    if network.conditioning:
-        raise ValueError("a network that is given features at each position has no integer arithmetic yet")
-    found, integers = copy.deepcopy(network).cpu().double().requires_grad_(False), _Integers()
+    found, integers = copy.deepcopy(model).cpu().double().requires_grad_(False), _Integers()
     of_gates = set()
     for layer in found.modules():
-        if isinstance(layer, Layer):
+        if isinstance(layer, Layer | Upsampling):
             layer.arithmetic = integers
         if isinstance(layer, RowLSTM | DiagonalBiLSTM):
             # Its sums go on with those of the states; there is one rounding of both.
@@ -95,18 +96,28 @@ def fixed_point(network: Network) -> Network:
     for layer in of_gates:
         layer.arithmetic = Layer.arithmetic
     for layer in found.modules():
-        if isinstance(layer, MaskedConv2d):
+        if isinstance(layer, MaskedConv2d | nn.Conv2d | nn.ConvTranspose2d):
             _fix(layer.weight, FRACTION)
             _fix(layer.bias, 2 * FRACTION)
         elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
             for parameter in (layer.state_to_state, layer.hidden_init, layer.cell_init):
                 _fix(parameter, FRACTION)
-    _prove(record(found.first, found.trunk))
+    for module in found.modules():
+        if isinstance(module, Network):
+            _prove(record(module.first, module.trunk, module.conditioning))
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            # Taps of a deconvolution that meet at a position are fewer than all.
+            inputs = (0, 2, 3) if isinstance(module, nn.ConvTranspose2d) else (1, 2, 3)
+            _bounded(
+                type(module).__name__, float((module.weight.abs().sum(inputs) * FEATURE).max()) + _largest(module.bias)
+            )
     return found
 
 
-def _fix(parameter: nn.Parameter, bits: int) -> None:
+def _fix(parameter: Tensor | None, bits: int) -> None:
     """Take the nearest integers to a parameter times 2^bits."""
+    if parameter is None:
+        raise ValueError("a convolution without biases has no integer arithmetic")
     parameter.copy_((parameter * 2.0**bits + 0.5).floor())
 
 
@@ -124,7 +135,11 @@ def _prove(program: Program) -> None:
     bounds = {-1: ONE}  # of what is in each register
     for line in program.lines:
         x, other = bounds[line.input], bounds[line.other] if line.other >= 0 else 0.0
-        if line.kind == Kind.ADD:
+        if line.kind == Kind.CONDITIONING:
+            largest = bound = FEATURE
+        elif line.kind == Kind.JOIN:
+            largest = bound = max(x, other)
+        elif line.kind == Kind.ADD:
             largest = bound = x + other
         elif line.kind in (Kind.ROW_LSTM, Kind.DIAGONAL_LSTM):
             weight, bias, states, hidden, cell = line.tensors
@@ -135,6 +150,14 @@ def _prove(program: Program) -> None:
         else:
             weight, bias = line.tensors
             largest, bound = float((weight.abs().sum((1, 2)) * x + bias.abs()).max()), FEATURE + other
-        if not max(largest, bound) < LIMIT:
-            raise LimitError(f"{line.kind.name}: a sum may reach {max(largest, bound):.3g}, and must stay below 2^53")
+        _bounded(line.kind.name, max(largest, bound))
         bounds[line.output] = bound
+
+
+def _largest(tensor: Tensor | None) -> float:
+    return 0.0 if tensor is None else float(tensor.abs().max())
+
+
+def _bounded(what: str, largest: float) -> None:
+    if not largest < LIMIT:
+        raise LimitError(f"{what}: a sum may reach {largest:.3g}, and must stay below 2^53")
