@@ -145,6 +145,16 @@ def test_all_that_is_done_with_a_model_is_done_with_this_one(run, data, whole):
     assert run("figure", "softmax", whole, "-o", "softmax.png").status == 0
 
 
+def test_contexts_side_by_side_are_of_one_pixel(run, whole, small_model, tmp_path):
+    single = small_model()
+    single.provenance = {"height": 8, "width": 8}
+    single.save(tmp_path / "single")
+    for models in ((whole, tmp_path / "single"), (tmp_path / "single", whole)):
+        ran = run("figure", "contexts", *models, "-o", "contexts.png")
+        assert (ran.status, ran.err) == (0, "")
+        assert "contexts at (5, 5)" in ran.out
+
+
 def test_info_tells_of_each_scale(run, whole):
     printed = run("info", whole).out
     assert [line.split(":")[0] for line in printed.splitlines()[:3]] == ["2 × 2", "4 × 4", "8 × 8"]

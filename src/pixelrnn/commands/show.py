@@ -100,15 +100,16 @@ def prepare_photos(folder: Path, out: Path, **options: Any) -> None:
 def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path, device: str) -> None:
     """Draw the contexts of some models side by side."""
     check_out(out, picture=True, drawing=True)
+    models = [load_model(name, device) for name in names]
+    # One place for all: if a model has several scales, one that only its largest image has.
+    first = next((model for model in models if isinstance(model, MultiScalePixelRNN)), models[0])
+    middle = inspection.middle(first, *_size(first))
+    position = (middle[0] if row is None else row, middle[1] if col is None else col)
     found: dict[str, NDArray[np.float64]] = {}
-    position = (0, 0)
-    for name in names:
-        model = load_model(name, device)
-        height, width = _size(model)
-        middle = inspection.middle(model, height, width)
-        position = (middle[0] if row is None else row, middle[1] if col is None else col)
-        shape = (16, model.config.colours, height, width)
-        images = torch.randint(model.config.levels, shape, generator=generator_of(0))
+    for name, model in zip(names, models, strict=True):
+        images = torch.randint(
+            model.config.levels, (16, model.config.colours, *_size(model)), generator=generator_of(0)
+        )
         seen = inspection.context(model, images, *position).double().cpu().numpy()
         several = isinstance(model, MultiScalePixelRNN)
         label = "multiscale" if several else str(model.config.networks[0].network)
