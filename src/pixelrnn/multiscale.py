@@ -5,7 +5,7 @@ Shape letters: `B` batch, `C` colours, `K` levels, `c` features of conditioning,
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Self, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -224,25 +224,20 @@ class MultiScalePixelRNN(ImageModel):
     def outputs(self, encoded: Tensor) -> Tensor:
         """See `ImageModel.outputs`; those of a pixel are from the smallest scale that has it."""
         self.check_whole()
-        outputs: Tensor | None = None
-        for size, scale in self._scales():
-            larger = scale.outputs(self._subsampled(encoded, size))
-            if outputs is not None:
-                factor = larger.shape[-1] // outputs.shape[-1]
-                larger = larger.clone()
-                larger[..., ::factor, ::factor] = outputs
+        (smallest, first), *others = self._scales()
+        outputs = first.outputs(self._subsampled(encoded, smallest))
+        for size, scale in others:
+            larger = scale.outputs(self._subsampled(encoded, size)).clone()
+            larger[..., :: scale.factor, :: scale.factor] = outputs
             outputs = larger
-        assert outputs is not None
         return outputs
 
     def log_terms(self, images: Tensor) -> Tensor:
         """See `ImageModel.log_terms`; of a model that has not all sizes, those of other sizes are zero."""
-        whole: Tensor | None = None
-        for size, terms in self._own_terms(images):
-            whole = terms.new_zeros(images.shape) if whole is None else whole
-            whole = whole.clone()
+        own = list(self._own_terms(images))
+        whole = own[0][1].new_zeros(images.shape)
+        for size, terms in own:
             self._subsampled(whole, size).add_(terms)
-        assert whole is not None
         return whole
 
     def log_prob(self, images: Tensor, *, per_pixel: bool = False, parts: bool = False) -> Tensor:
@@ -273,7 +268,7 @@ class MultiScalePixelRNN(ImageModel):
         """Of each size, log-probabilities of the symbols that the size before has not: (B, C, n', n'), else zero."""
         for size, scale in self._scales():
             symbols = self._subsampled(images, size)
-            terms = log_likelihood(scale.outputs(self.encode(symbols)), symbols)
+            terms = log_likelihood(scale.outputs(scale.network.encode(symbols)), symbols)
             if scale.factor is not None:
                 filled = torch.zeros(size, size, dtype=torch.bool, device=terms.device)
                 filled[:: scale.factor, :: scale.factor] = True
@@ -282,11 +277,7 @@ class MultiScalePixelRNN(ImageModel):
 
     def _scales(self) -> list[tuple[int, Scale]]:
         """Sides, from the smallest, and networks."""
-        scales: list[tuple[int, Scale]] = []
-        for size, scale in self.scales.items():
-            assert isinstance(scale, Scale)
-            scales.append((int(size), scale))
-        return scales
+        return [(int(size), cast(Scale, scale)) for size, scale in self.scales.items()]
 
     def _subsampled(self, maps: Tensor, size: int) -> Tensor:
         """Those pixels of the largest image that one of that side has."""

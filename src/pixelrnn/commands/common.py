@@ -31,6 +31,7 @@ __all__ = [
     "generator_of",
     "load_model",
     "print_paper",
+    "print_part",
     "print_result",
 ]
 
@@ -159,6 +160,11 @@ def print_result(result: Evaluation, split: str, levels: int) -> None:
     bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim"
     first, second = (nats, bits) if unit_of(levels) == "nats" else (bits, nats)
     console.say(f"{split}: {first} ({second}), {result.count} images")
+
+
+def print_part(size: int) -> None:
+    """Say of what a result of one scale is part."""
+    console.say(f"that is the part of size {size} in the whole; join it with the others: pixelrnn join")
 
 
 def print_paper(data: str, nats: float) -> None:

@@ -18,6 +18,7 @@ from pixelrnn.commands.common import (
     described,
     evaluated,
     print_paper,
+    print_part,
     print_result,
 )
 from pixelrnn.config import config_from
@@ -166,7 +167,7 @@ def train(
         if scale is None:
             print_paper(recipe.data, result.nats)
         else:
-            console.say(f"that is the part of size {scale} in the whole; join it with the others: pixelrnn join")
+            print_part(scale)
 
 
 def _new(name: str | None, out: Path | None, *, overwrite: bool) -> tuple[Recipe, Path]:

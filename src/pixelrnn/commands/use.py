@@ -21,6 +21,7 @@ from pixelrnn.commands.common import (
     generator_of,
     load_model,
     print_paper,
+    print_part,
     print_result,
 )
 from pixelrnn.data import load_images
@@ -80,7 +81,7 @@ def evaluate_model(
         for baseline, reason in left_out(dataset.train).items():
             console.say(f"left out: {baseline}: {reason}")
     if alone is not None:
-        console.say(f"that is the part of size {alone} in the whole; join it with the others: pixelrnn join")
+        print_part(alone)
     elif split == "test" and not found:
         print_paper(dataset.name, result.nats)
 
@@ -104,17 +105,15 @@ class _Parts:
 
 def join(folders: list[Path], out: Path) -> None:
     """Make one model folder of scales that were trained apart."""
+    for what, file in (("model", "model.safetensors"), ("run", "checkpoint.safetensors")):
+        if (out / file).exists():
+            raise ValueError(f"{out}: has a {what} already; give another --out")
     models = []
     for folder in folders:
         model = load_model(str(folder))
         if not isinstance(model, MultiScalePixelRNN):
             raise ValueError(f"{folder}: is a single network, not a scale of a Multi-Scale PixelRNN")
         models.append(model)
-    for file in ("model.safetensors", "checkpoint.safetensors"):
-        if (out / file).exists():
-            raise ValueError(
-                f"{out}: has a {'model' if file.startswith('model') else 'run'} already; give another --out"
-            )
     joined = MultiScalePixelRNN.join(models)
     joined.save(out)
     console.say(f"{out}: {' → '.join(map(str, joined.sizes))}, from {len(models)} folders")
