@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "front_plan.hpp"
+#include "functions.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {

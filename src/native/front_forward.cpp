@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "front_plan.hpp"
+#include "functions.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {

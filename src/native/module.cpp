@@ -30,7 +30,10 @@ namespace pixelrnn {
     namespace name {                            \
     extern const RecurrentKernel recurrent;     \
     extern const ConvolutionKernel convolution; \
-    extern const ScanKernel scan;               \
+    extern const ScanKernel<float> scan;        \
+    }                                           \
+    namespace name##_exact {                    \
+    extern const ScanKernel<double> scan;       \
     }
 PIXELRNN_KERNELS(PIXELRNN_DECLARE)
 
@@ -41,13 +44,17 @@ struct Build {
     const char* name;
     const RecurrentKernel& recurrent;
     const ConvolutionKernel& convolution;
-    const ScanKernel& scan;
+    const ScanKernel<float>& scan;
+    const ScanKernel<double>& exact_scan;
 };
 
 // Memory that the caller has allocated and checked; PyTorch's tensors come as addresses, which costs least.
 using Address = std::uintptr_t;
 
-float* at(Address address) { return reinterpret_cast<float*>(address); }
+template <typename Real = float>
+Real* at(Address address) {
+    return reinterpret_cast<Real*>(address);
+}
 
 bool can_run(const std::string& name) {
 #if defined(__x86_64__)
@@ -134,31 +141,68 @@ void convolve_backward(const Build& build, std::array<Index, 3> size, const std:
 using ScanLine = std::tuple<std::array<Index, 8>, std::vector<Index>, std::array<Address, 5>>;
 
 // Height, width, slope.
-std::unique_ptr<Scan> make_scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
-                                Index registers, std::array<Index, 3> size, int threads) {
-    Network network{colours, levels, registers, {}};
+using ScanSizes = std::array<Index, 3>;
+
+template <typename Real>
+std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std::vector<ScanLine>& lines, Index colours, Index levels,
+                                      Index registers, const ScanSizes& size, int threads, const Tables* tables) {
+    Network<Real> network{colours, levels, registers, {}, tables};
     for (const auto& [n, inputs, tensors] : lines) {
-        Instruction i{static_cast<Layer>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
-        for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at(tensors[k]);
+        Instruction<Real> i{static_cast<Layer>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
+        for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at<Real>(tensors[k]);
         network.instructions.push_back(i);
     }
     nb::gil_scoped_release release;
-    return build.scan.create(network, {size[0], size[1], size[2]}, threads);
+    return kernel.create(network, {size[0], size[1], size[2]}, threads);
 }
 
-std::int64_t* integers(Address address) { return reinterpret_cast<std::int64_t*>(address); }
+std::unique_ptr<Scan<float>> scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
+                                  Index registers, ScanSizes size, int threads) {
+    return make_scan(build.scan, lines, colours, levels, registers, size, threads, nullptr);
+}
 
-void scan_step(Scan& scan, Address images, Index count, Address rows, Address cols, Index colour, Address outputs) {
+// Of a table: values, and how many.
+using TableLine = std::tuple<Address, Index>;
+
+std::unique_ptr<Scan<double>> exact_scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
+                                         Index registers, ScanSizes size, int threads, const std::array<TableLine, 3>& lines_of_tables) {
+    const auto table = [&](std::size_t n) { return Table{at<double>(std::get<0>(lines_of_tables[n])), std::get<1>(lines_of_tables[n])}; };
+    const Tables tables{table(0), table(1), table(2)};
+    return make_scan(build.exact_scan, lines, colours, levels, registers, size, threads, &tables);
+}
+
+template <typename Real>
+void scan_step(Scan<Real>& scan, Address images, Index count, Address rows, Address cols, Index colour, Address outputs) {
     nb::gil_scoped_release release;
-    scan.step(integers(images), {count, integers(rows), integers(cols)}, colour, at(outputs));
+    scan.step(at<std::int64_t>(images), {count, at<std::int64_t>(rows), at<std::int64_t>(cols)}, colour, at<Real>(outputs));
+}
+
+template <typename Real>
+void scan_follow(Scan<Real>& scan, Address images, Index first, Index end, Address outputs) {
+    nb::gil_scoped_release release;
+    scan.follow(at<std::int64_t>(images), first, end, at<Real>(outputs));
 }
 
 // Addresses of images, known, uniform and log_prob.
-void scan_run(Scan& scan, Index first, Index end, std::array<Address, 4> a, double temperature) {
-    const Drawing drawing{reinterpret_cast<const bool*>(a[1]), reinterpret_cast<const double*>(a[2]), temperature,
-                          reinterpret_cast<double*>(a[3])};
+template <typename Real>
+void scan_run(Scan<Real>& scan, Index first, Index end, std::array<Address, 4> a, double temperature) {
+    const Drawing drawing{at<const bool>(a[1]), at<const double>(a[2]), temperature, at<double>(a[3])};
     nb::gil_scoped_release release;
-    scan.run(integers(a[0]), first, end, drawing);
+    scan.run(at<std::int64_t>(a[0]), first, end, drawing);
+}
+
+template <typename Real>
+void add_scan(nb::module_& module, const char* name) {
+    using Its = Scan<Real>;
+    nb::class_<Its>(module, name)
+        .def_prop_ro("state_size", &Its::state_size)
+        .def("begin", [](Its& scan, Index batch, Address conditioning) { scan.begin(batch, at<Real>(conditioning)); },
+             nb::call_guard<nb::gil_scoped_release>())
+        .def("step", &scan_step<Real>)
+        .def("finish_row", &Its::finish_row, nb::call_guard<nb::gil_scoped_release>())
+        .def("follow", &scan_follow<Real>)
+        .def("run", &scan_run<Real>)
+        .def("reorder", [](Its& scan, Address from) { scan.reorder(at<std::int64_t>(from)); });
 }
 
 }  // namespace
@@ -172,21 +216,16 @@ NB_MODULE(_native, module) {
         .def("front_lstm_backward", &front_lstm_backward)
         .def("states", &states)
         .def("saved_size", &saved_size)
-        .def("scan", &make_scan)
+        .def("scan", &scan)
+        .def("exact_scan", &exact_scan)
         .def("convolve", &convolve)
         .def("convolve_backward", &convolve_backward);
-    nb::class_<Scan>(module, "Scan")
-        .def_prop_ro("state_size", &Scan::state_size)
-        .def("begin", [](Scan& scan, Index batch, Address conditioning) { scan.begin(batch, at(conditioning)); },
-             nb::call_guard<nb::gil_scoped_release>())
-        .def("step", &scan_step)
-        .def("finish_row", &Scan::finish_row, nb::call_guard<nb::gil_scoped_release>())
-        .def("run", &scan_run)
-        .def("reorder", [](Scan& scan, Address from) { scan.reorder(integers(from)); });
+    add_scan<float>(module, "Scan");
+    add_scan<double>(module, "ExactScan");
     module.def("builds", [] {
         nb::list found;
 #define PIXELRNN_ADD(isa) \
-    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::convolution, isa::scan}));
+    if (can_run(#isa)) found.append(nb::cast(Build{#isa, isa::recurrent, isa::convolution, isa::scan, isa##_exact::scan}));
         PIXELRNN_KERNELS(PIXELRNN_ADD)
         return found;
     });

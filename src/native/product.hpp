@@ -44,25 +44,25 @@ struct Packed {
 
     template <typename Value>
     Packed(Index depth, Index columns, Value value) : depth(depth), padded(round_up(columns, V)), data(allocate(depth * padded)) {
-        float* to = data.get();
+        Real* to = data.get();
         for (Index first = 0; first < padded; first += WIDE)
             for (Index k = 0; k < depth; ++k)
                 for (Index n = first; n < std::min(first + WIDE, padded); ++n) *to++ = n < columns ? value(k, n) : 0;
     }
-    const float* group(Index first) const { return data.get() + first * depth; }
+    const Real* group(Index first) const { return data.get() + first * depth; }
 };
 
 // A part of the left matrix: row m, column k is at left[m · step + k].
 struct Term {
-    const float* left;
+    const Real* left;
     Index step, depth;
 };
 
-INLINE Vec load_columns(const float* from, Index columns) {
+INLINE Vec load_columns(const Real* from, Index columns) {
     return columns >= V ? load(from) : load_first(from, columns);
 }
 
-INLINE void store_columns(float* to, Vec v, Index columns) {
+INLINE void store_columns(Real* to, Vec v, Index columns) {
     if (columns >= V) {
         store(to, v);
     } else {
@@ -73,7 +73,7 @@ INLINE void store_columns(float* to, Vec v, Index columns) {
 // to (rows × columns, `line` floats from row to row) = terms · right. Sums begin as begin(group, vector, element, columns
 // left), and what is stored is end(sum, element, columns left).
 template <typename Begin, typename End>
-INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& terms, const Packed& right, float* to,
+INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& terms, const Packed& right, Real* to,
                            Index line, Begin begin, End end) {
     for_groups(right.padded, [&](auto vectors, Index first) {
         constexpr Index N = decltype(vectors)::value;
@@ -84,7 +84,7 @@ INLINE void multiply_terms(Index rows, Index columns, const std::vector<Term>& t
             for_vectors<M, N>([&](Index r, Index n) __attribute__((always_inline)) {
                 acc[r][n] = begin(first, n, at + r * line + n * V, left - n * V);
             });
-            const float* weights = right.group(first);
+            const Real* weights = right.group(first);
             for (const Term& term : terms) {
                 multiply<M, N>(acc, term.left + m * term.step, term.step, 1, weights, N * V, term.depth);
                 weights += term.depth * N * V;
@@ -103,11 +103,11 @@ struct ForwardProduct {
     Packed weight, bias;
 
     template <typename Value>
-    ForwardProduct(Index depth, Index outputs, Value value, const float* bias_from)
+    ForwardProduct(Index depth, Index outputs, Value value, const Real* bias_from)
         : outputs(outputs), weight(depth, outputs, value), bias(1, outputs, [&](Index, Index n) { return bias_from[n]; }) {}
 
     // `base` may be null.
-    void run(Index rows, const std::vector<Term>& x, const float* base, float* output) const {
+    void run(Index rows, const std::vector<Term>& x, const Real* base, Real* output) const {
         multiply_terms(
             rows, outputs, x, weight, output, outputs,
             [&](Index first, Index n, Index at, Index columns) __attribute__((always_inline)) {
@@ -120,15 +120,15 @@ struct ForwardProduct {
 
 // Rows of a left matrix and of a right one that meet in a product of the transposed left with the right.
 struct Window {
-    const float* left;
+    const Real* left;
     Index left_step;
-    const float* right;
+    const Real* right;
     Index right_step, rows;
 };
 
 // to (columns × N vectors) += Σ leftᵀ · right over windows, each moved by some floats: gradients of weights.
 template <Index N>
-INLINE void add_transposed(float* to, Index columns, const std::vector<Window>& windows, Index move_left, Index move_right) {
+INLINE void add_transposed(Real* to, Index columns, const std::vector<Window>& windows, Index move_left, Index move_right) {
     for_tiles<TALL<N>>(columns, [&](auto size, Index m) __attribute__((always_inline)) {
         constexpr Index M = decltype(size)::value;
         Vec acc[M][N];
@@ -159,7 +159,7 @@ struct BackwardProduct {
 
     // Gradients of x, added to `base` if that is not null; if it was max(0, x) that was multiplied, `rectified` is x or
     // that, and null if not.
-    void inputs(Index rows, const std::vector<Term>& d_output, const float* rectified, const float* base, float* d_x) const {
+    void inputs(Index rows, const std::vector<Term>& d_output, const Real* rectified, const Real* base, Real* d_x) const {
         multiply_terms(
             rows, features, d_output, transposed, d_x, features,
             [](Index, Index, Index, Index) __attribute__((always_inline)) { return Vec{}; },
@@ -170,10 +170,10 @@ struct BackwardProduct {
     }
 
     // Add gradients of weight and bias; the right matrices of the windows are those of padded outputs.
-    void weights(const std::vector<Window>& windows, const std::vector<Part>& parts, float* sums) const {
+    void weights(const std::vector<Window>& windows, const std::vector<Part>& parts, Real* sums) const {
         for_groups(padded, [&](auto vectors, Index first) {
             constexpr Index N = decltype(vectors)::value;
-            float* to = sums + first * (depth + 1);
+            Real* to = sums + first * (depth + 1);
             for (const Part& part : parts) {
                 add_transposed<N>(to, part.columns, windows, part.move, first);
                 to += part.columns * N * V;
@@ -189,10 +189,10 @@ struct BackwardProduct {
 
     // Undo the packing of sums: d_weight(output, depth) is where that gradient goes.
     template <typename Place>
-    void unpack(const float* sums, Place d_weight, float* d_bias) const {
+    void unpack(const Real* sums, Place d_weight, Real* d_bias) const {
         for (Index first = 0; first < padded; first += WIDE) {
             const Index columns = std::min(WIDE, padded - first);
-            const float* from = sums + first * (depth + 1);
+            const Real* from = sums + first * (depth + 1);
             for (Index n = 0; n < std::min(columns, outputs - first); ++n) {
                 for (Index k = 0; k < depth; ++k) *d_weight(first + n, k) = from[k * columns + n];
                 d_bias[first + n] = from[depth * columns + n];
@@ -202,10 +202,10 @@ struct BackwardProduct {
 };
 
 // Rows with zeros after the first `features`.
-inline void pad_rows(float* to, const float* from, Index rows, Index features, Index padded) {
+inline void pad_rows(Real* to, const Real* from, Index rows, Index features, Index padded) {
     for (Index m = 0; m < rows; ++m) {
         copy_row(to + m * padded, from + m * features, features);
-        std::fill(to + m * padded + features, to + (m + 1) * padded, 0.0f);
+        std::fill(to + m * padded + features, to + (m + 1) * padded, Real{});
     }
 }
 

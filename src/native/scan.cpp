@@ -1,4 +1,4 @@
-// A network visited position by position. Compiled once for each instruction set.
+// A network visited position by position. Compiled twice for each instruction set: on floats, and on integers.
 //
 // A task has a part of the batch to itself for the whole scan, and takes it through all layers, wave after wave.
 
@@ -18,7 +18,7 @@ class Distribution {
 public:
     explicit Distribution(Index outputs) : outputs_(outputs), cumulative_(static_cast<std::size_t>(outputs == 1 ? 2 : outputs)) {}
 
-    void read(const float* outputs, double temperature) {
+    void read(const Real* outputs, double temperature) {
         from_ = outputs;
         temperature_ = temperature;
         const Index levels = static_cast<Index>(cumulative_.size());
@@ -40,14 +40,14 @@ private:
 
     Index outputs_;
     std::vector<double> cumulative_;
-    const float* from_ = nullptr;
+    const Real* from_ = nullptr;
     double temperature_ = 1, highest_ = 0, total_ = 0;
 };
 
 class NetworkScan final : public Scan {
 public:
     NetworkScan(const Network& network, const ScanSize& size, int threads)
-        : layout_{size, network.colours, network.levels, {}}, outputs_(network.levels == 2 ? 1 : network.levels),
+        : layout_{size, network.colours, {}}, arithmetic_(network), outputs_(network.levels == 2 ? 1 : network.levels),
           threads_(threads), widths_(static_cast<std::size_t>(network.registers), 0),
           rectified_(static_cast<std::size_t>(network.registers), false) {
         for (const Instruction& i : network.instructions) {
@@ -62,7 +62,7 @@ public:
 
     Index state_size() const override { return state_size_; }
 
-    void begin(Index batch, const float* conditioning) override {
+    void begin(Index batch, const Real* conditioning) override {
         parts_.clear();
         const Index images = std::max<Index>(1, std::min(PART, (batch + threads_ - 1) / threads_));
         for (Index first = 0; first < batch; first += images) {
@@ -72,6 +72,7 @@ public:
             part.height = layout_.size.height;
             part.width = layout_.size.width;
             part.colours = layout_.colours;
+            part.arithmetic = &arithmetic_;
             for (std::size_t n = 0; n < widths_.size(); ++n) part.registers.emplace_back(widths_[n], rectified_[n]);
             part.state_size = state_size_;
             part.state = allocate(part.images * state_size_);
@@ -82,7 +83,7 @@ public:
         reserve(layout_.in_flight());
     }
 
-    void step(const std::int64_t* images, Positions positions, Index colour, float* outputs) override {
+    void step(const std::int64_t* images, Positions positions, Index colour, Real* outputs) override {
         reserve(positions.count);
         each_part([&](Part& part) {
             part.symbols = images;
@@ -92,9 +93,9 @@ public:
                 part.cols[n] = positions.cols[n];
             }
             part.locate(layout_.views);
-            const float* from = compute(part, colour);
+            const Real* from = compute(part, colour);
             part.each([&](const Here& here) {
-                const float* own = from + here.m * layout_.colours * outputs_;
+                const Real* own = from + here.m * layout_.colours * outputs_;
                 for (Index k = 0; k < outputs_; ++k) outputs[((part.first + here.b) * outputs_ + k) * positions.count + here.n] = own[k];
             });
         });
@@ -106,6 +107,25 @@ public:
         });
     }
 
+    void follow(const std::int64_t* images, Index first, Index end, Real* outputs) override {
+        const Index batch = parts_.empty() ? 0 : parts_.back().first + parts_.back().images;
+        each_part([&](Part& part) {
+            part.symbols = images;
+            Real* to = outputs;
+            for (Index wave = first; wave < end; ++wave) {
+                place(part, wave);
+                for (Index colour = 0; colour < layout_.colours; ++colour, to += batch * part.count * outputs_) {
+                    const Real* from = compute(part, colour);
+                    part.each([&](const Here& here) {
+                        const Real* own = from + here.m * layout_.colours * outputs_;
+                        std::copy(own, own + outputs_, to + ((part.first + here.b) * part.count + here.n) * outputs_);
+                    });
+                }
+                finish_wave(part);
+            }
+        });
+    }
+
     void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) override {
         each_part([&](Part& part) {
             Distribution distribution(outputs_);
@@ -114,7 +134,7 @@ public:
             for (Index wave = first; wave < end; ++wave) {
                 place(part, wave);
                 for (Index colour = 0; colour < colours; ++colour) {
-                    const float* outputs = compute(part, colour);
+                    const Real* outputs = compute(part, colour);
                     part.each([&](const Here& here) {
                         const Index image = part.first + here.b, pixel = here.row * part.width + here.col;
                         const Index at = (image * colours + colour) * area + pixel;
@@ -125,19 +145,18 @@ public:
                         if (drawing.log_prob != nullptr) drawing.log_prob[at] = distribution.log_prob(images[at]);
                     });
                 }
-                if (part.count > 0 && part.cols[0] == part.width - 1)
-                    for (const auto& step : steps_) step->finish_row(part, part.rows[0]);
+                finish_wave(part);
             }
         });
     }
 
     void reorder(const std::int64_t* from) override {
-        std::vector<std::vector<float>> before;
+        std::vector<std::vector<Real>> before;
         for (const Part& part : parts_) before.emplace_back(part.state.get(), part.state.get() + part.images * part.state_size);
         for (Part& part : parts_)
             for (Index b = 0; b < part.images; ++b) {
                 const Index source = from[part.first + b], images = parts_[0].images;
-                const float* state = before[source / images].data() + source % images * part.state_size;
+                const Real* state = before[source / images].data() + source % images * part.state_size;
                 copy_row(part.of_image(b), state, part.state_size);
             }
     }
@@ -183,13 +202,20 @@ private:
         part.locate(layout_.views);
     }
 
+    // Finish the row that is complete after a wave, if there is one.
+    void finish_wave(Part& part) const {
+        if (part.count > 0 && part.cols[0] == part.width - 1)
+            for (const auto& step : steps_) step->finish_row(part, part.rows[0]);
+    }
+
     // Outputs of a colour, those of a row after those of all colours of the row before it.
-    const float* compute(Part& part, Index colour) const {
+    const Real* compute(Part& part, Index colour) const {
         for (const auto& step : steps_) step->run(part, colour);
         return part.registers[last_].at(0) + colour * outputs_;
     }
 
     Layout layout_;
+    Arithmetic arithmetic_;
     Index outputs_, last_ = 0, state_size_ = 0, reserved_ = 0;
     int threads_;
     std::vector<Index> widths_;     // of registers

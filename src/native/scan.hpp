@@ -1,4 +1,5 @@
-// A network visited position by position, as sampling, completion and decoding need it.
+// A network visited position by position, as sampling, completion and decoding need it: on floats, or on integers held in
+// doubles (`Real`).
 
 #pragma once
 
@@ -13,6 +14,7 @@ namespace pixelrnn {
 enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add, conditioning, join };
 
 // What a network does at a position, one after the other. Vectors of features are in numbered registers.
+template <typename Real>
 struct Instruction {
     Layer layer;
     std::vector<Index> inputs;   // registers; several are side by side, for a 1 × 1 convolution
@@ -21,13 +23,26 @@ struct Instruction {
     Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side
     bool rectify;                // inputs are max(0, x)
     // Weight (outputs, features of all inputs, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
-    const float* tensors[5];
+    const Real* tensors[5];
 };
 
+// A function of the integers 0, 1, …
+struct Table {
+    const double* values;
+    Index size;
+};
+
+// What integers need, see pixelrnn.codec.fixed_point; tables are copied.
+struct Tables {
+    Table encode, sigmoid, tanh;  // the last two stay at the value of their end
+};
+
+template <typename Real>
 struct Network {
     Index colours, levels;
     Index registers;  // the last instruction writes the outputs: K a colour, or one log-odds if there are two levels
-    std::vector<Instruction> instructions;
+    std::vector<Instruction<Real>> instructions;
+    const Tables* tables;  // null for floats
 };
 
 struct ScanSize {
@@ -50,23 +65,28 @@ struct Drawing {
 };
 
 // A scan of a batch, with its state. Images are (B, C, H, W).
+template <typename Real>
 class Scan {
 public:
     virtual ~Scan() = default;
-    virtual Index state_size() const = 0;  // floats an image
+    virtual Index state_size() const = 0;  // numbers an image
     // Make the state before the first position. Conditioning is (B, H, W, c), null if the network has none; it is copied.
-    virtual void begin(Index batch, const float* conditioning) = 0;
+    virtual void begin(Index batch, const Real* conditioning) = 0;
     // Outputs (B, K, N) of one colour at some positions, given all symbols before them.
-    virtual void step(const std::int64_t* images, Positions positions, Index colour, float* outputs) = 0;
+    virtual void step(const std::int64_t* images, Positions positions, Index colour, Real* outputs) = 0;
     virtual void finish_row(Index row) = 0;
+    // Outputs of waves first … end - 1, in which all symbols are known: wave by wave, colour by colour, image by image, position
+    // by position, K of each.
+    virtual void follow(const std::int64_t* images, Index first, Index end, Real* outputs) = 0;
     // Visit waves first ... end - 1 and fill them in.
     virtual void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) = 0;
     // Image b goes on from the state of image from[b].
     virtual void reorder(const std::int64_t* from) = 0;
 };
 
+template <typename Real>
 struct ScanKernel {
-    std::unique_ptr<Scan> (*create)(const Network&, const ScanSize&, int threads);
+    std::unique_ptr<Scan<Real>> (*create)(const Network<Real>&, const ScanSize&, int threads);
 };
 
 }  // namespace pixelrnn

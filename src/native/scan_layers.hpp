@@ -11,7 +11,6 @@ class Convolve final : public Step {
 public:
     Convolve(const Instruction& i, Layout& layout, Index at)
         : i_(i), groups_{i.outputs, layout.colours}, span_(2 * i.side + 1), taps_(i.above * span_ + i.side + 1),
-          scale_(2.0f / static_cast<float>(layout.levels - 1)),
           input_(layout.in_flight() + i.above, layout.size.width, i.features, i.side, i.side, at),
           weights_(terms_of(), columns_of(), groups_.features_of(), i.tensors[1]) {
         if (!remembers()) return;
@@ -27,7 +26,7 @@ public:
             for (Index b = 0; b < part.images; ++b) input_.fill(part, b, nullptr);
     }
     void run(Part& part, Index colour) const override {
-        const float* const* from = part.from.data();
+        const Real* const* from = part.from.data();
         if (i_.layer == Layer::first) {
             gather_symbols(part);
         } else if (remembers()) {
@@ -36,7 +35,7 @@ public:
             if (i_.inputs.size() == 1) {
                 from = part.registers[i_.inputs[0]].rows_of(i_.rectify);
             } else {
-                const float** to = part.from.data();
+                const Real** to = part.from.data();
                 for (const Index input : i_.inputs) to = std::copy_n(part.registers[input].rows_of(i_.rectify), part.size(), to);
             }
         }
@@ -48,7 +47,7 @@ public:
 private:
     // Whether it keeps the rows that it has seen; the first layer finds them in the image.
     bool remembers() const { return i_.layer == Layer::convolve && taps_ > 1; }
-    // Runs of floats in a row of the left matrix: those of a row of the kernel lie side by side.
+    // Runs of numbers in a row of the left matrix: those of a row of the kernel lie side by side.
     std::vector<Index> terms_of() const {
         if (!remembers()) return std::vector<Index>(std::max<std::size_t>(1, i_.inputs.size()), taps_ * i_.features);
         std::vector<Index> found(i_.above, span_ * i_.features);
@@ -61,30 +60,31 @@ private:
         return found;
     }
     void look_back(Part& part) const {
-        const float* const* x = part.registers[i_.inputs[0]].rows_of(i_.rectify);
-        input_.each(part, here_, [&](Index m, float* cell) { copy_row(cell, x[m], i_.features); });
-        const float** from = part.from.data();
+        const Real* const* x = part.registers[i_.inputs[0]].rows_of(i_.rectify);
+        input_.each(part, here_, [&](Index m, Real* cell) { copy_row(cell, x[m], i_.features); });
+        const Real** from = part.from.data();
         for (const Index view : views_) {
-            input_.each(part, view, [&](Index m, const float* cell) { from[m] = cell; });
+            input_.each(part, view, [&](Index m, const Real* cell) { from[m] = cell; });
             from += part.size();
         }
     }
-    // Symbols are centred and scaled; outside the image there is zero.
+    // Symbols are encoded; outside the image there is zero.
     void gather_symbols(Part& part) const {
+        const Arithmetic& arithmetic = *part.arithmetic;
         const Index area = part.height * part.width, depth = taps_ * i_.features;
         part.each([&](const Here& here) {
-            float* left = part.left.get() + here.m * depth;
+            Real* left = part.left.get() + here.m * depth;
             part.from[here.m] = left;
-            std::fill(left, left + depth, 0.0f);
+            std::fill(left, left + depth, Real{});
             const std::int64_t* image = part.symbols + (part.first + here.b) * part.colours * area;
             const Index start = here.col - i_.side, begin = std::max<Index>(0, start);
             for (Index r = std::max<Index>(0, i_.above - here.row); r <= i_.above; ++r) {
                 const Index end = std::min(part.width, here.col + (r < i_.above ? i_.side : 0) + 1);
                 const std::int64_t* __restrict symbols = image + (here.row - i_.above + r) * part.width;
-                float* __restrict to = left + (r * span_ + begin - start) * part.colours;
+                Real* __restrict to = left + (r * span_ + begin - start) * part.colours;
                 for (Index col = begin; col < end; ++col)
                     for (Index colour = 0; colour < part.colours; ++colour)
-                        *to++ = static_cast<float>(symbols[colour * area + col]) * scale_ - 1;
+                        *to++ = arithmetic.encode(symbols[colour * area + col]);
             }
         });
     }
@@ -92,7 +92,6 @@ private:
     Instruction i_;
     Groups groups_;
     Index span_, taps_;
-    float scale_;
     Ring input_;
     Index here_ = 0;
     std::vector<Index> views_;  // of each row of the kernel
@@ -111,25 +110,27 @@ std::vector<std::vector<Index>> gates_of(const Groups& groups) {
     return found;
 }
 
-// Cells from their gates, of lines of so many floats: c' = f ⊙ c + i ⊙ g and h' = o ⊙ tanh(c') for some features. Where c
+// Cells from their gates, of lines of so many numbers: c' = f ⊙ c + i ⊙ g and h' = o ⊙ tanh(c') for some features. Where c
 // comes from, where h' and c' go to and what is added to the output, if anything is, are in the part; `target` may be null.
 // Gates are lost.
-INLINE void cells(const Part& part, Index rows, float* gates, Index line, Index count, const Target* target, bool adds) {
+INLINE void cells(const Part& part, Index rows, Real* gates, Index line, Index count, const Target* target, bool adds) {
+    const Arithmetic& arithmetic = *part.arithmetic;
+    const auto gate = [&](const Real* sums) __attribute__((always_inline)) { return arithmetic.rounded(load(sums)); };
     // In two passes, as each is a chain of operations that wait for each other: the rows of a pass do not.
     for (Index m = 0; m < rows; ++m)
         for (Index k = 0; k < count; k += V) {
-            float* own = gates + m * line + k * GATES;
+            Real* own = gates + m * line + k * GATES;
             const Index rest = count - k;
-            const Vec f = sigmoid(load(own + V)), i = sigmoid(load(own + 2 * V));
-            const Vec next = f * load_columns(part.c_from[m] + k, rest) + i * tanh(load(own + 3 * V));
+            const Vec f = arithmetic.sigmoid(gate(own + V)), i = arithmetic.sigmoid(gate(own + 2 * V)), g = arithmetic.tanh(gate(own + 3 * V));
+            const Vec next = arithmetic.state(f * load_columns(part.c_from[m] + k, rest) + i * g);
             store(own + V, next);
             store_columns(part.c_to[m] + k, next, rest);
         }
     for (Index m = 0; m < rows; ++m)
         for (Index k = 0; k < count; k += V) {
-            const float* own = gates + m * line + k * GATES;
+            const Real* own = gates + m * line + k * GATES;
             const Index rest = count - k;
-            const Vec h = sigmoid(load(own)) * tanh(load(own + V));
+            const Vec h = arithmetic.rounded(arithmetic.sigmoid(gate(own)) * arithmetic.tanh(load(own + V)));
             store_columns(part.h_to[m] + k, h, rest);
             if (target != nullptr) target->put(m, k, adds ? h + load_columns(part.added[m] + k, rest) : h);
         }
@@ -161,12 +162,12 @@ public:
     void run(Part& part, Index colour) const override {
         const Index first = groups_.first(colour), rows = part.size();
         const Register& x = part.registers[i_.inputs[0]];
-        input_.each(part, input_here_, [&](Index m, float* cell) { copy_row(cell, x.at(m), i_.features); });
-        input_.each(part, input_seen_, [&](Index m, float* cell) { part.from[m] = cell; });
-        hidden_.each(part, hidden_seen_, [&](Index m, float* cell) { part.from[rows + m] = cell; });
-        hidden_.each(part, hidden_here_, [&](Index m, float* cell) { part.h_to[m] = cell + first; });
-        cell_.each(part, cell_seen_, [&](Index m, float* cell) { part.c_from[m] = cell + first; });
-        cell_.each(part, cell_here_, [&](Index m, float* cell) { part.c_to[m] = cell + first; });
+        input_.each(part, input_here_, [&](Index m, Real* cell) { copy_row(cell, x.at(m), i_.features); });
+        input_.each(part, input_seen_, [&](Index m, Real* cell) { part.from[m] = cell; });
+        hidden_.each(part, hidden_seen_, [&](Index m, Real* cell) { part.from[rows + m] = cell; });
+        hidden_.each(part, hidden_here_, [&](Index m, Real* cell) { part.h_to[m] = cell + first; });
+        cell_.each(part, cell_seen_, [&](Index m, Real* cell) { part.c_from[m] = cell + first; });
+        cell_.each(part, cell_here_, [&](Index m, Real* cell) { part.c_to[m] = cell + first; });
         const Index line = weights_.padded(colour);
         weights_.run(colour, rows, part.from.data(), {part.sums.get(), line}, part);
         const Target target(part.registers[i_.output], nullptr, first, groups_.count(colour));
@@ -186,7 +187,7 @@ private:
     Groups groups_;
     Ring input_, hidden_, cell_;
     Index input_here_, input_seen_, hidden_here_, hidden_seen_, cell_here_, cell_seen_;
-    std::vector<float> hidden_init_, cell_init_;
+    std::vector<Real> hidden_init_, cell_init_;
     Weights weights_;
 };
 
@@ -221,13 +222,13 @@ public:
         const Index first = groups_.first(colour), rows = part.size();
         const Register& x = part.registers[i_.inputs[0]];
         std::copy(x.rows.begin(), x.rows.begin() + rows, part.from.begin());
-        input_.each(part, input_here_, [&](Index m, float* cell) { copy_row(cell, x.at(m), i_.features); });
-        left_.each(part, left_above_, [&](Index m, float* cell) { part.from[rows + m] = cell; });
-        left_.each(part, left_beside_, [&](Index m, float* cell) { part.from[2 * rows + m] = cell; });
-        left_.each(part, left_here_, [&](Index m, float* cell) { part.h_to[m] = cell + first; });
-        left_cell_.each(part, cell_beside_, [&](Index m, float* cell) { part.c_from[m] = cell + first; });
-        left_cell_.each(part, cell_here_, [&](Index m, float* cell) { part.c_to[m] = cell + first; });
-        right_.each(part, right_above_, [&](Index m, float* cell) { part.added[m] = cell + first; });
+        input_.each(part, input_here_, [&](Index m, Real* cell) { copy_row(cell, x.at(m), i_.features); });
+        left_.each(part, left_above_, [&](Index m, Real* cell) { part.from[rows + m] = cell; });
+        left_.each(part, left_beside_, [&](Index m, Real* cell) { part.from[2 * rows + m] = cell; });
+        left_.each(part, left_here_, [&](Index m, Real* cell) { part.h_to[m] = cell + first; });
+        left_cell_.each(part, cell_beside_, [&](Index m, Real* cell) { part.c_from[m] = cell + first; });
+        left_cell_.each(part, cell_here_, [&](Index m, Real* cell) { part.c_to[m] = cell + first; });
+        right_.each(part, right_above_, [&](Index m, Real* cell) { part.added[m] = cell + first; });
         const Index line = weights_.padded(colour);
         weights_.run(colour, rows, part.from.data(), {part.sums.get(), line}, part);
         const Target target(part.registers[i_.output], nullptr, first, groups_.count(colour));
@@ -251,7 +252,7 @@ public:
                 part.h_to[b] = right_.cell(part, b, row, col);
             }
             beside_weights_.run(0, images, part.from.data(), {part.sums.get(), line}, part);
-            float* own = gates.get() + col * images * line;
+            Real* own = gates.get() + col * images * line;
             add_row(own, part.sums.get(), images * line);
             cells(part, images, own, line, h_, nullptr, false);
         }
@@ -271,7 +272,7 @@ private:
     Groups groups_, whole_;
     Ring input_, left_, left_cell_, right_, right_cell_;
     Index input_here_, left_here_, left_above_, left_beside_, cell_here_, cell_beside_, right_above_;
-    std::vector<float> inits_[2];
+    std::vector<Real> inits_[2];
     Weights weights_, above_weights_, beside_weights_;
 };
 
@@ -302,7 +303,7 @@ public:
     void run(Part& part, Index colour) const override {
         if (colour > 0) return;
         const Register& output = part.registers[i_.output];
-        maps_.each(part, here_, [&](Index m, const float* cell) { copy_row(output.at(m), cell, i_.outputs); });
+        maps_.each(part, here_, [&](Index m, const Real* cell) { copy_row(output.at(m), cell, i_.outputs); });
         output.rectify(part.size());
     }
 

@@ -3,8 +3,8 @@
 
 #pragma once
 
+#include "arithmetic.hpp"
 #include "product.hpp"
-#include "scan.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
@@ -60,7 +60,7 @@ private:
 // What a layer is made for.
 struct Layout {
     ScanSize size;
-    Index colours, levels;
+    Index colours;
     Views views;
 
     // Rows that are unfinished at the same time.
@@ -77,24 +77,24 @@ struct Here {
 struct Register {
     Index features;
     Buffer data, positive;  // null: nobody reads it
-    std::vector<const float*> rows, positive_rows;
+    std::vector<const Real*> rows, positive_rows;
 
     Register(Index features, bool rectified) : features(features), rectified_(rectified) {}
     void reserve(Index count) {
         fill(count, data, rows);
         if (rectified_) fill(count, positive, positive_rows);
     }
-    float* at(Index m) const { return data.get() + m * features; }
+    Real* at(Index m) const { return data.get() + m * features; }
     // Write max(0, x) of so many rows, if anybody reads it.
     void rectify(Index count) const {
         if (positive != nullptr) rectify_row(positive.get(), data.get(), count * features);
     }
-    const float* const* rows_of(bool rectified) const { return rectified ? positive_rows.data() : rows.data(); }
+    const Real* const* rows_of(bool rectified) const { return rectified ? positive_rows.data() : rows.data(); }
 
 private:
-    void fill(Index count, Buffer& buffer, std::vector<const float*>& starts) const {
+    void fill(Index count, Buffer& buffer, std::vector<const Real*>& starts) const {
         buffer = allocate(count * features);
-        std::fill(buffer.get(), buffer.get() + count * features, 0.0f);
+        std::fill(buffer.get(), buffer.get() + count * features, Real{});
         starts.clear();
         for (Index m = 0; m < count; ++m) starts.push_back(buffer.get() + m * features);
     }
@@ -103,21 +103,22 @@ private:
 
 // Features of a register that a layer writes: from one on, so many.
 struct Target {
-    float *to, *positive;  // `positive` may be null
-    const float* base;     // what is added, of the same lines; null: nothing
+    Real *to, *positive;  // `positive` may be null
+    const Real* base;     // what is added, of the same lines; null: nothing
     Index line, columns;
+    bool rounds;           // whether sums become features, or go on as gates
 
     Target(const Register& output, const Register* other, Index first, Index columns)
         : to(output.at(0) + first), positive(output.positive == nullptr ? nullptr : output.positive.get() + first),
-          base(other == nullptr ? nullptr : other->at(0) + first), line(output.features), columns(columns) {}
-    Target(float* sums, Index columns) : to(sums), positive(nullptr), base(nullptr), line(columns), columns(columns) {}
+          base(other == nullptr ? nullptr : other->at(0) + first), line(output.features), columns(columns), rounds(true) {}
+    Target(Real* sums, Index columns) : to(sums), positive(nullptr), base(nullptr), line(columns), columns(columns), rounds(false) {}
 
     // A vector of row m, without what is added.
-    INLINE void put(Index m, Index n, Vec sum) const {
+    INLINE void put(Index m, Index n, Vec feature) const {
         const Index element = m * line + n, rest = columns - n;
-        if (base != nullptr) sum += load_columns(base + element, rest);
-        store_columns(to + element, sum, rest);
-        if (positive != nullptr) store_columns(positive + element, max_with_zero(sum), rest);
+        if (base != nullptr) feature += load_columns(base + element, rest);
+        store_columns(to + element, feature, rest);
+        if (positive != nullptr) store_columns(positive + element, max_with_zero(feature), rest);
     }
 };
 
@@ -128,17 +129,18 @@ struct Part {
     Index count = 0;
     std::vector<Index> rows, cols;
     std::vector<Index> places;  // of each view, in the state of the part, for each row of the registers
+    const Arithmetic* arithmetic = nullptr;
     const std::int64_t* symbols = nullptr;
-    const float* conditioning = nullptr;  // of the whole batch, at the beginning of a scan
+    const Real* conditioning = nullptr;  // of the whole batch, at the beginning of a scan
     std::vector<Register> registers;
     Buffer left, sums, state;
-    std::vector<const float*> from;          // rows of the terms of a product
-    std::vector<float*> h_to, c_to;           // and of what a recurrent layer reads and writes beside it
-    std::vector<const float*> c_from, added;
+    std::vector<const Real*> from;          // rows of the terms of a product
+    std::vector<Real*> h_to, c_to;           // and of what a recurrent layer reads and writes beside it
+    std::vector<const Real*> c_from, added;
     Index state_size = 0;
 
     Index size() const { return count * images; }
-    float* of_image(Index b) const { return state.get() + b * state_size; }
+    Real* of_image(Index b) const { return state.get() + b * state_size; }
     // Call run(here) for each row of the registers.
     template <typename Run>
     INLINE void each(Run run) const {
@@ -169,19 +171,19 @@ struct Ring {
     // Call run(m, cell) with what a view sees from each position.
     template <typename Run>
     INLINE void each(const Part& part, Index view, Run run) const {
-        float* const start = part.state.get() + at;
+        Real* const start = part.state.get() + at;
         const Index* const places = part.places_of(view);
         for (Index m = 0; m < part.size(); ++m) run(m, start + places[m]);
     }
     // Column `col` of a row, which may be as far below 0 as there are spare rows.
-    float* cell(const Part& part, Index b, Index row, Index col) const {
+    Real* cell(const Part& part, Index b, Index row, Index col) const {
         return part.of_image(b) + at + ((row + rows) % rows * width + col + before) * features;
     }
-    void fill(const Part& part, Index b, const float* values) const {
-        float* to = part.of_image(b) + at;
+    void fill(const Part& part, Index b, const Real* values) const {
+        Real* to = part.of_image(b) + at;
         for (Index n = 0; n < rows * width; ++n, to += features) {
             if (values == nullptr) {
-                std::fill(to, to + features, 0.0f);
+                std::fill(to, to + features, Real{});
             } else {
                 std::copy(values, values + features, to);
             }
@@ -202,39 +204,39 @@ constexpr Index ROWS = std::min<Index>(14, (REGISTERS - SCALARS - N) / N);
 
 // Where the weights of a column of the left matrix are: that of row r of the weights is from[r · step].
 struct Column {
-    const float* from;
+    const Real* from;
     Index step;
 };
 
 // Append those of taps of so many features: (rows, features, taps), as tap after tap, each with all features.
-inline void append_taps(std::vector<Column>& columns, const float* weight, Index features, Index taps) {
+inline void append_taps(std::vector<Column>& columns, const Real* weight, Index features, Index taps) {
     for (Index tap = 0; tap < taps; ++tap)
         for (Index f = 0; f < features; ++f) columns.push_back({weight + f * taps + tap, features * taps});
 }
 
 // Weights of a sum over terms, for each colour by itself.
 struct Weights {
-    std::vector<Index> terms;  // floats of each
+    std::vector<Index> terms;  // numbers of each
     std::vector<Packed> weight, bias;
 
     // `outputs` are the rows of the weights that a colour computes, -1 for padding; `bias_from` may be null.
     Weights(const std::vector<Index>& terms, const std::vector<Column>& columns, const std::vector<std::vector<Index>>& outputs,
-            const float* bias_from)
+            const Real* bias_from)
         : terms(terms) {
         for (const std::vector<Index>& rows : outputs) {
             const Index count = static_cast<Index>(rows.size());
             weight.emplace_back(static_cast<Index>(columns.size()), count, [&](Index k, Index n) {
-                return rows[n] < 0 ? 0.0f : columns[k].from[rows[n] * columns[k].step];
+                return rows[n] < 0 ? Real{} : columns[k].from[rows[n] * columns[k].step];
             });
-            bias.emplace_back(1, count, [&](Index, Index n) { return rows[n] < 0 || bias_from == nullptr ? 0.0f : bias_from[rows[n]]; });
+            bias.emplace_back(1, count, [&](Index, Index n) { return rows[n] < 0 || bias_from == nullptr ? Real{} : bias_from[rows[n]]; });
         }
     }
 
     Index padded(Index colour) const { return weight[colour].padded; }
 
-    // The sums of so many rows. Row m of the left matrix is terms[0] floats from from[m], terms[1] floats from
-    // from[rows + m], and so on. They are in one order whatever the tile is: a position has the same bits in any wave.
-    void run(Index colour, Index rows, const float* const* from, const Target& target, const Part& part) const {
+    // The sums of so many rows. Row m of the left matrix is terms[0] numbers from from[m], terms[1] numbers
+    // from from[rows + m], and so on. They are in one order whatever the tile is: a position has the same bits in any wave.
+    void run(Index colour, Index rows, const Real* const* from, const Target& target, const Part& part) const {
         if (target.columns % V == 0) {
             multiply(colour, rows, from, target);
             return;
@@ -242,14 +244,14 @@ struct Weights {
         const Index line = padded(colour);
         multiply(colour, rows, from, {part.sums.get(), line});
         for (Index m = 0; m < rows; ++m)
-            for (Index n = 0; n < target.columns; n += V) target.put(m, n, load(part.sums.get() + m * line + n));
+            for (Index n = 0; n < target.columns; n += V) target.put(m, n, Arithmetic::feature(load(part.sums.get() + m * line + n)));
     }
 
 private:
-    void multiply(Index colour, Index rows, const float* const* from, const Target& target) const {
+    void multiply(Index colour, Index rows, const Real* const* from, const Target& target) const {
         for_groups(padded(colour), [&](auto vectors, Index first) __attribute__((always_inline)) {
             constexpr Index N = decltype(vectors)::value;
-            const float* right = weight[colour].group(first);
+            const Real* right = weight[colour].group(first);
             if constexpr (N > 2) {
                 if (rows > ROWS<N>) {  // two vectors at a time, of more rows
                     multiply_columns<2>(colour, rows, from, right, N * V, first, target);
@@ -262,9 +264,9 @@ private:
     }
 
     template <Index N>
-    void multiply_columns(Index colour, Index rows, const float* const* from, const float* right, Index step, Index first,
+    void multiply_columns(Index colour, Index rows, const Real* const* from, const Real* right, Index step, Index first,
                           const Target& target) const {
-        const float* start = bias[colour].data.get() + first;  // of one row: the groups lie one after the other
+        const Real* start = bias[colour].data.get() + first;  // of one row: the groups lie one after the other
         constexpr Index most = ROWS<N>;
         const Index tiles = (rows + most - 1) / most;  // of like size
         for (Index tile = 0; tile < tiles; ++tile) {
@@ -274,7 +276,7 @@ private:
         }
     }
 
-    using Tile = void (Weights::*)(Index, const float* const*, const float*, Index, const float*, Index, const Target&) const;
+    using Tile = void (Weights::*)(Index, const Real* const*, const Real*, Index, const Real*, Index, const Target&) const;
     // `multiply_tile` for 1, 2, … rows.
     template <Index N, Index... M>
     static const Tile* tiles_of(std::integer_sequence<Index, M...>) {
@@ -283,12 +285,12 @@ private:
     }
 
     template <Index M, Index N>
-    void multiply_tile(Index rows, const float* const* from, const float* right, Index step, const float* start, Index at,
+    void multiply_tile(Index rows, const Real* const* from, const Real* right, Index step, const Real* start, Index at,
                        const Target& target) const {
         Vec acc[M][N];
         for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = load(start + n * V); });
         for (const Index depth : terms) {
-            const float* left[M];
+            const Real* left[M];
 #pragma GCC unroll 16
             for (Index m = 0; m < M; ++m) left[m] = from[m];
             for (Index k = 0; k < depth; ++k, right += step) {
@@ -308,6 +310,8 @@ private:
             }
             from += rows;
         }
+        if (target.rounds)
+            for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] = Arithmetic::feature(acc[m][n]); });
         if (target.base != nullptr)
             for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { acc[m][n] += load(target.base + at + m * target.line + n * V); });
         for_vectors<M, N>([&](Index m, Index n) __attribute__((always_inline)) { store(target.to + at + m * target.line + n * V, acc[m][n]); });
@@ -323,8 +327,8 @@ private:
 class Step {
 public:
     virtual ~Step() = default;
-    Index size = 0;                                // floats of state, an image
-    virtual Index left_size() const { return 0; }  // floats of a row that are copied before they are multiplied
+    Index size = 0;                                // numbers of state, an image
+    virtual Index left_size() const { return 0; }  // of a row, copied before they are multiplied
     virtual Index terms() const { return 0; }
     virtual Index columns() const { return 0; }    // and of a row of sums
     virtual void begin(Part&) const {}

@@ -1,4 +1,4 @@
-// What the kernels share: tiles of rows, rows of floats, tasks. Included by files that are built for each instruction set.
+// What the kernels share: tiles of rows, rows of numbers, tasks. Included by files that are built for each instruction set.
 
 #pragma once
 
@@ -13,16 +13,16 @@ namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
 constexpr Index WIDE = 4 * V;  // columns of a register tile
-constexpr Index PANEL = 160;   // rows of packed weights, WIDE floats each, that stay in the first-level cache
+constexpr Index PANEL = 160;   // rows of packed weights, WIDE numbers each, that stay in the first-level cache
 
-// Floats from the beginning of a line of the cache on, so that no vector of packed weights lies across two.
+// Numbers from the beginning of a line of the cache on, so that no vector of packed weights lies across two.
 constexpr std::align_val_t LINE{64};
 struct Free {
-    void operator()(float* floats) const { operator delete[](floats, LINE); }
+    void operator()(Real* numbers) const { operator delete[](numbers, LINE); }
 };
-using Buffer = std::unique_ptr<float[], Free>;
+using Buffer = std::unique_ptr<Real[], Free>;
 Buffer allocate(Index size) {
-    return Buffer(static_cast<float*>(operator new[](static_cast<std::size_t>(std::max<Index>(size, 1)) * sizeof(float), LINE)));
+    return Buffer(static_cast<Real*>(operator new[](static_cast<std::size_t>(std::max<Index>(size, 1)) * sizeof(Real), LINE)));
 }
 
 template <Index N>
@@ -50,15 +50,15 @@ INLINE void for_tiles(Index rows, Run run) {
     if (first < rows) run_tile<LIMIT>(rows - first, first, run);
 }
 
-INLINE void copy_row(float* to, const float* from, Index features) {
+INLINE void copy_row(Real* to, const Real* from, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) store(to + k, load(from + k));
-    if (k < features) std::memcpy(to + k, from + k, static_cast<std::size_t>(features - k) * sizeof(float));
+    if (k < features) std::memcpy(to + k, from + k, static_cast<std::size_t>(features - k) * sizeof(Real));
 }
 
 INLINE Vec max_with_zero(Vec x) { return x < Vec{} ? Vec{} : x; }  // a nan stays one
 
-INLINE void rectify_row(float* to, const float* from, Index features) {
+INLINE void rectify_row(Real* to, const Real* from, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) {
         store(to + k, max_with_zero(load(from + k)));
@@ -66,13 +66,13 @@ INLINE void rectify_row(float* to, const float* from, Index features) {
     for (; k < features; ++k) to[k] = from[k] < 0 ? 0 : from[k];
 }
 
-INLINE void sum_rows(float* to, const float* left, const float* right, Index features) {
+INLINE void sum_rows(Real* to, const Real* left, const Real* right, Index features) {
     Index k = 0;
     for (; k + V <= features; k += V) store(to + k, load(left + k) + load(right + k));
     for (; k < features; ++k) to[k] = left[k] + right[k];
 }
 
-INLINE void add_row(float* to, const float* from, Index features) { sum_rows(to, to, from, features); }
+INLINE void add_row(Real* to, const Real* from, Index features) { sum_rows(to, to, from, features); }
 
 template <typename Run>
 void run_tasks(Index count, int threads, Run run) {

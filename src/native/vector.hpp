@@ -1,11 +1,12 @@
-// Vectors of floats as wide as the instruction set this file is compiled for, by the vector extensions of GCC and Clang.
+// Vectors of floats, or of doubles, as wide as the instruction set this file is compiled for, by the vector extensions of
+// GCC and Clang.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -15,31 +16,38 @@
 
 namespace pixelrnn::PIXELRNN_ISA {
 
-#if defined(__AVX512F__)
-constexpr Index V = 16, TILE = 6;  // lanes; rows of a register tile of 4 vectors each
-#elif defined(__AVX__)
-constexpr Index V = 8, TILE = 2;
-#elif defined(__aarch64__)
-constexpr Index V = 4, TILE = 6;
+// What is computed with: integers, if exact, are held in doubles.
+#if defined(PIXELRNN_EXACT)
+using Real = double;
 #else
-constexpr Index V = 4, TILE = 2;
+using Real = float;
 #endif
 
-typedef float Vec __attribute__((vector_size(4 * V)));
-typedef std::int32_t IntVec __attribute__((vector_size(4 * V)));
+#if defined(__AVX512F__)
+constexpr Index BYTES = 64, TILE = 6;  // of a vector; rows of a register tile of 4 vectors each
+#elif defined(__AVX__)
+constexpr Index BYTES = 32, TILE = 2;
+#elif defined(__aarch64__)
+constexpr Index BYTES = 16, TILE = 6;
+#else
+constexpr Index BYTES = 16, TILE = 2;
+#endif
+constexpr Index V = BYTES / Index{sizeof(Real)};  // lanes
+
+typedef Real Vec __attribute__((vector_size(BYTES)));
 
 constexpr Index round_up(Index n, Index step) { return (n + step - 1) / step * step; }
 
-INLINE Vec load(const float* from) {
+INLINE Vec load(const Real* from) {
     Vec v;
     std::memcpy(&v, from, sizeof v);
     return v;
 }
 
 // Store what will not be read for long, past the cache where the processor can; `to` is aligned to a vector.
-INLINE void store_away(float* to, Vec v) {
+INLINE void store_away(Real* to, Vec v) {
 #if defined(__AVX512F__)
-    _mm512_stream_ps(to, (__m512)v);
+    _mm512_stream_si512((__m512i*)to, (__m512i)v);
 #else
     std::memcpy(to, &v, sizeof v);
 #endif
@@ -52,88 +60,32 @@ INLINE void finish_stores() {
 #endif
 }
 
-INLINE void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
+INLINE void store(Real* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
-INLINE Vec broadcast(float x) { return x - Vec{}; }
+INLINE Vec broadcast(Real x) { return x - Vec{}; }
 
-// The first n < V floats, then zeros.
-INLINE Vec load_first(const float* from, Index n) {
-    float lanes[V] = {};
+// The first n < V numbers, then zeros.
+INLINE Vec load_first(const Real* from, Index n) {
+    Real lanes[V] = {};
     for (Index k = 0; k < n; ++k) lanes[k] = from[k];
     return load(lanes);
 }
 
-INLINE void store_first(float* to, Vec v, Index n) {
-    float lanes[V];
+INLINE void store_first(Real* to, Vec v, Index n) {
+    Real lanes[V];
     store(lanes, v);
     for (Index k = 0; k < n; ++k) to[k] = lanes[k];
 }
 
-// 1 / x for x of ordinary size, to about the last bit.
-INLINE Vec reciprocal(Vec x) {
-#if defined(__AVX512F__)
-    Vec y = (Vec)_mm512_maskz_rcp14_ps(0xffff, (__m512)x);
-    return y + y * (broadcast(1) - x * y);
-#else
-    return broadcast(1) / x;
-#endif
-}
-
-// A power of two, 2^t = 2^n · (1 + fraction), for t within ± 126.
-struct Power {
-    Vec fraction;  // with a small relative error also near 0
-    IntVec exponent;  // n, in the place of a float's exponent
-
-    // Σ c_k f^k approximates (2^f - 1) / f on ± 1/2, with the coefficients given.
-    template <Index N>
-    INLINE Power(Vec t, const float (&c)[N]) {
-        // Adding 1.5 · 2^23 rounds t to a whole number n and leaves it in the low bits.
-        const Vec shifter = broadcast(12582912.0f), shifted = t + shifter;
-        const Vec f = t - (shifted - shifter);
-        Vec q = broadcast(c[N - 1]);
-        for (Index k = N - 1; k-- > 0;) q = q * f + broadcast(c[k]);
-        fraction = q * f;
-        std::memcpy(&exponent, &shifted, sizeof exponent);
-        exponent = exponent << 23;  // the bits of the shifter above n are shifted out
-    }
-
-    INLINE Vec scaled(Vec x) const {  // 2^n · x, for x of ordinary size
-        IntVec bits;
-        std::memcpy(&bits, &x, sizeof bits);
-        bits += exponent;
-        std::memcpy(&x, &bits, sizeof x);
-        return x;
-    }
-};
-
-INLINE Vec clamp(Vec x, float limit) {  // a nan stays one
+INLINE Vec clamp(Vec x, Real limit) {  // a nan stays one
     const Vec bound = broadcast(limit);
     x = x > bound ? bound : x;
     return x < -bound ? -bound : x;
 }
 
-constexpr float LOG2_E = 1.44269504f;
-
-// 1 / (1 + e^-x), with an absolute error of 1e-7.
-INLINE Vec sigmoid(Vec x) {
-    // Least maximal error relative to 2^f: 9.2e-8.
-    constexpr float c[] = {0.69314698f, 0.24022242f, 0.05550734f, 0.00967151f, 0.00132647f};
-    const Power power(clamp(x * broadcast(-LOG2_E), 80), c);
-    return reciprocal(broadcast(1) + power.scaled(broadcast(1) + power.fraction));
-}
-
-// (e^2x - 1) / (e^2x + 1), with a relative error of 2e-7.
-INLINE Vec tanh(Vec x) {
-    // Least maximal error relative to (2^f - 1) / f: 1.1e-8.
-    constexpr float c[] = {0.693147188f, 0.240226498f, 0.0555035743f, 0.00961823749f, 0.00133907356f, 0.000154035126f};
-    const Power power(clamp(x * broadcast(2 * LOG2_E), 30), c);
-    const Vec scale = power.scaled(broadcast(1)), e = power.fraction * scale + (scale - broadcast(1));
-    return e * reciprocal(e + broadcast(2));
-}
-
 // acc[m][n] += Σ_k a[m · row + k · step] · b[k · width + n], n in vectors: the product that everything here consists of.
 template <Index M, Index N>
-INLINE void multiply(Vec (&acc)[M][N], const float* a, Index row, Index step, const float* b, Index width, Index depth) {
+INLINE void multiply(Vec (&acc)[M][N], const Real* a, Index row, Index step, const Real* b, Index width, Index depth) {
     for (Index k = 0; k < depth; ++k, a += step, b += width) {
         Vec right[N];
 #pragma GCC unroll 8

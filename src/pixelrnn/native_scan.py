@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixelrnn.kernels import Kind, Program, choice
+from pixelrnn.kernels import FLOATING, Arithmetic, Kind, Program, choice
 from pixelrnn.kernels.program import Line
 from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
-from pixelrnn.scan import Drawing, wave_count
+from pixelrnn.scan import Drawing, wave_count, waves
 
 __all__ = ["NativeScan", "profitable_slope", "record"]
 
@@ -85,13 +85,18 @@ class Joined:
         return pointwise and alike and self.line.above == self.line.side == 0
 
 
-def join(lines: Sequence[Line]) -> list[Joined]:
-    """Add up 1 × 1 convolutions, such as those of skip connections, in one product, and let it do sums that follow."""
+def join(lines: Sequence[Line], *, products: bool = True) -> list[Joined]:
+    """Add up 1 × 1 convolutions, such as those of skip connections, in one product, and let it do sums that follow.
+
+    Args:
+        lines: of a program.
+        products: whether to add them up; not if each is rounded by itself.
+    """
     reads = Counter(register for line in lines for register in (line.input, line.other))
     steps: dict[int, Joined] = {}  # by the register that is written
     for line in lines:
         of_other, of_input = steps.get(line.other), steps.get(line.input)
-        if of_other is not None and reads[line.other] == 1 and of_other.takes(line):
+        if products and of_other is not None and reads[line.other] == 1 and of_other.takes(line):
             del steps[line.other]
             weight = torch.cat([of_other.tensors[0], line.tensors[0]], 1)
             tensors = weight, of_other.tensors[1] + line.tensors[1]
@@ -111,7 +116,7 @@ def join(lines: Sequence[Line]) -> list[Joined]:
 
 
 class NativeScan:
-    """A scan by steps in C++, float32 on the processor; see `pixelrnn.scan.Scan` for the methods.
+    """A scan by steps in C++ on the processor; see `pixelrnn.scan.Scan` for the methods.
 
     Args:
         program: what the network does.
@@ -120,11 +125,22 @@ class NativeScan:
         height: H.
         width: W.
         slope: see `pixelrnn.scan.waves`.
+        arithmetic: of the network: in float32, or in integers, which are exact.
     """
 
-    def __init__(self, program: Program, levels: int, colours: int, height: int, width: int, slope: int | None) -> None:
-        steps = join(program.lines)
-        tensors = [[tensor.float().contiguous() for tensor in step.tensors] for step in steps]
+    def __init__(
+        self,
+        program: Program,
+        levels: int,
+        colours: int,
+        height: int,
+        width: int,
+        slope: int | None,
+        arithmetic: Arithmetic = FLOATING,
+    ) -> None:
+        tables, self.dtype = arithmetic.tables(levels), arithmetic.dtype
+        steps = join(program.lines, products=tables is None)
+        tensors = [[tensor.to(self.dtype).contiguous() for tensor in step.tensors] for step in steps]
         lines = [
             (step.numbers(), step.inputs, (*(tensor.data_ptr() for tensor in each), *[0] * (5 - len(each))))
             for step, each in zip(steps, tensors, strict=True)
@@ -134,10 +150,14 @@ class NativeScan:
         self.outputs = outputs_per_colour(levels)
         self.conditioning = sum(line.outputs for line in program.lines if line.kind == Kind.CONDITIONING)
         self.batch = 0
-        self._scan = choice.build().scan(
-            lines, colours, levels, program.registers, (height, width, self.slope), torch.get_num_threads()
-        )
-        self.bytes_per_image = 4 * self._scan.state_size
+        network, size = (lines, colours, levels, program.registers), (height, width, self.slope)
+        build, threads = choice.build(), torch.get_num_threads()
+        if tables is None:
+            self._scan = build.scan(*network, size, threads)
+        else:
+            found = [(table.data_ptr(), len(table)) for table in tables]
+            self._scan = build.exact_scan(*network, size, threads, found)
+        self.bytes_per_image = self.dtype.itemsize * self._scan.state_size
 
     def begin(self, batch: int, conditioning: Tensor | None = None) -> None:
         """See `Scan`."""
@@ -147,7 +167,7 @@ class NativeScan:
         given = None
         if conditioning is not None:
             given = conditioning.permute(0, 2, 3, 1).contiguous()
-            self._check("conditioning", given, torch.float32, (batch, self.height, self.width, self.conditioning))
+            self._check("conditioning", given, self.dtype, (batch, self.height, self.width, self.conditioning))
         self._scan.begin(batch, 0 if given is None else given.data_ptr())
         self.batch = batch
 
@@ -163,7 +183,7 @@ class NativeScan:
                 raise ValueError(f"{name} {values}: must be from 0 to {end - 1}")
         if len(rows) != len(cols):
             raise ValueError(f"{len(rows)} rows and {len(cols)} columns: must be as many")
-        outputs = torch.empty(self.batch, self.outputs, len(rows))
+        outputs = torch.empty(self.batch, self.outputs, len(rows), dtype=self.dtype)
         rows, cols = rows.contiguous(), cols.contiguous()
         self._check("rows", rows, torch.int64, (len(rows),))
         self._check("columns", cols, torch.int64, (len(rows),))
@@ -175,6 +195,16 @@ class NativeScan:
         if not 0 <= row < self.height:
             raise ValueError(f"row={row}: must be from 0 to {self.height - 1}")
         self._scan.finish_row(row)
+
+    def follow(self, images: Tensor, numbers: range) -> Tensor:
+        """See `Scan`."""
+        self._check("images", images, torch.int64, self._shape)
+        self._check_numbers(numbers)
+        waves_of = waves(self.height, self.width, self.slope, numbers=numbers)
+        positions = sum(len(rows) for rows, _, _ in waves_of)
+        outputs = torch.empty(self.batch * self.colours * positions, self.outputs, 1, dtype=self.dtype)
+        self._scan.follow(images.data_ptr(), numbers.start, numbers.stop, outputs.data_ptr())
+        return logits_from_outputs(outputs, 1)[:, 0, :, 0]
 
     def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
         """See `Scan`."""
@@ -188,8 +218,7 @@ class NativeScan:
             self._check("known", drawing.known, torch.bool, (self.batch, self.height, self.width))
         if drawing.log_prob is not None:
             self._check("log_prob", drawing.log_prob, torch.float64, self._shape)
-        if numbers.step != 1 or not 0 <= numbers.start <= numbers.stop <= self.waves:
-            raise ValueError(f"numbers={numbers}: must be consecutive waves of 0 … {self.waves - 1}")
+        self._check_numbers(numbers)
         tensors = (images, drawing.known, drawing.uniform, drawing.log_prob)
         addresses = tuple(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
         self._scan.run(numbers.start, numbers.stop, addresses, drawing.temperature)
@@ -200,6 +229,10 @@ class NativeScan:
         if self.batch and not 0 <= int(order.min()) <= int(order.max()) < self.batch:
             raise ValueError(f"order has {int(order.min())} … {int(order.max())}: must be from 0 to {self.batch - 1}")
         self._scan.reorder(order.data_ptr())
+
+    def _check_numbers(self, numbers: range) -> None:
+        if numbers.step != 1 or not 0 <= numbers.start <= numbers.stop <= self.waves:
+            raise ValueError(f"numbers={numbers}: must be consecutive waves of 0 … {self.waves - 1}")
 
     @property
     def waves(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixelrnn import kernels
 from pixelrnn.config import ModelConfig
+from pixelrnn.kernels import FLOATING
 from pixelrnn.layers import (
     Apply,
     Block,
@@ -148,7 +149,9 @@ class Network(nn.Module):
         return outputs
 
     def start_scan(self, height: int, width: int, batch: int = 1) -> Scan:
-        """Steps for images of H rows and W columns: in C++ for float32 on the CPU, elsewhere in PyTorch.
+        """Steps for images of H rows and W columns: in C++ for float32 or integers on the CPU, elsewhere in PyTorch.
+
+        Integers are always visited in the waves of `wave_slope`, as a code depends on the order.
 
         Args:
             height: H.
@@ -156,11 +159,13 @@ class Network(nn.Module):
             batch: images at a time, about; of many, the steps in C++ visit positions one by one, which is then faster.
         """
         size = (self.config.colours, height, width)
-        if kernels.chosen(self.first.weight.dtype, self.first.weight.device) == "reference":
-            return Steps(self, *size, self.wave_slope)
+        arithmetic, weight, slope = self.first.arithmetic, self.first.weight, self.wave_slope
+        if kernels.chosen(weight.dtype, weight.device, arithmetic.dtype) == "reference":
+            return Steps(self, *size, slope)
         program = record(self.first, self.trunk, self.conditioning)
-        slope = profitable_slope(program, self.wave_slope, height, width, batch)
-        return NativeScan(program, self.config.levels, *size, slope)
+        if arithmetic is FLOATING:
+            slope = profitable_slope(program, slope, height, width, batch)
+        return NativeScan(program, self.config.levels, *size, slope, arithmetic)
 
     def init_cache(
         self, batch: int, colours: int, height: int, width: int, conditioning: Tensor | None = None

@@ -22,6 +22,7 @@ __all__ = [
     "Stage",
     "Stepped",
     "Steps",
+    "follow",
     "scan",
     "wave_count",
     "waves",
@@ -99,6 +100,12 @@ class Scan(Protocol):
 
     def finish_row(self, row: int) -> None:
         """Do what can be done only when a row is complete."""
+
+    def follow(self, images: Tensor, numbers: range) -> Tensor:
+        """Logits (M, K) of the waves of these numbers, in images (B, C, H, W) int64 that are known.
+
+        They are ordered wave by wave, colour by colour, image by image, position by position.
+        """
 
     def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
         """Visit the waves of these numbers, (B, C, H, W) int64 filled in place."""
@@ -206,6 +213,17 @@ class Steps:
         with torch.no_grad():
             self.model.finish_row(self.cache, row)
 
+    def follow(self, images: Tensor, numbers: range) -> Tensor:
+        """See `Scan`."""
+        colours, height, width = self.shape
+        found = []
+        for rows, cols, completed in waves(height, width, self.slope, images.device, numbers):
+            for colour in range(colours):
+                found.append(self.step(images, rows, cols, colour).transpose(1, 2).flatten(0, 1))
+            for row in completed:
+                self.finish_row(row)
+        return torch.cat(found)
+
     def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
         """See `Scan`."""
         colours, height, width = self.shape
@@ -291,3 +309,37 @@ def scan(model: Scannable, images: Tensor, choose: Choose) -> Tensor:
         if here is not view:
             view.copy_(here)
     return images
+
+
+def follow(model: Scannable, images: Tensor, together: int = 2**22) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through images that are known as `scan` does, and tell what it would ask for.
+
+    Args:
+        model: see `Scannable`.
+        images: (B, C, H, W) int64.
+        together: logits that are computed at a time, about.
+
+    Yields:
+        Logits (M, K) and symbols (M,), in the order of `scan`: stage by stage, wave by wave, colour by colour, image by
+        image, position by position.
+    """
+    batch, colours, height, width = images.shape
+    for stage in model.stages(height, width):
+        here, free = stage.of(images).contiguous(), ~stage.filled(images)
+        steps = stage.start(height, width, batch)
+        stage.begin(steps, images)
+        count, levels = wave_count(free.shape[0], free.shape[1], steps.slope), 1
+        first = 0
+        while first < count:
+            # As many waves as there is room for; how many levels there are is seen in the first.
+            end = min(count, first + max(1, together // (levels * colours * batch * free.shape[0]))) if first else 1
+            numbers = range(first, end)
+            logits = steps.follow(here, numbers)
+            symbols, ours = [], []
+            for rows, cols, _ in waves(free.shape[0], free.shape[1], steps.slope, images.device, numbers):
+                known = here[:, :, rows, cols].transpose(0, 1)  # (C, B, N)
+                symbols.append(known.flatten())
+                ours.append(free[rows, cols].expand_as(known).flatten())
+            chosen = torch.cat(ours)
+            yield logits[chosen], torch.cat(symbols)[chosen]
+            levels, first = logits.shape[1], end

@@ -17,6 +17,7 @@ from torch import Tensor
 from pixelrnn.kernels import native, reference
 from pixelrnn.kernels.arithmetic import FLOATING as FLOATING
 from pixelrnn.kernels.arithmetic import Arithmetic as Arithmetic
+from pixelrnn.kernels.arithmetic import Tables as Tables
 from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
 from pixelrnn.kernels.program import Kind as Kind
@@ -31,6 +32,7 @@ __all__ = [
     "Kind",
     "Program",
     "Register",
+    "Tables",
     "Weights",
     "chains",
     "chosen",

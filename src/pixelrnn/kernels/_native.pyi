@@ -49,6 +49,17 @@ class Build:
         threads: int,
         /,
     ) -> Scan: ...
+    def exact_scan(
+        self,
+        lines: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
+        colours: int,
+        levels: int,
+        registers: int,
+        size: tuple[int, int, int],
+        threads: int,
+        tables: Sequence[tuple[int, int]],
+        /,
+    ) -> ExactScan: ...
     def convolve(
         self,
         size: tuple[int, int, int],
@@ -72,12 +83,16 @@ class Scan:
     """A scan of a batch; see `pixelrnn.native_scan`."""
 
     state_size: int
-    """Floats an image."""
+    """Numbers an image."""
 
     def begin(self, batch: int, conditioning: int, /) -> None: ...
     def step(self, images: int, count: int, rows: int, cols: int, colour: int, outputs: int, /) -> None: ...
     def finish_row(self, row: int, /) -> None: ...
+    def follow(self, images: int, first: int, end: int, outputs: int, /) -> None: ...
     def run(self, first: int, end: int, addresses: tuple[int, ...], temperature: float, /) -> None: ...
     def reorder(self, order: int, /) -> None: ...
+
+class ExactScan(Scan):
+    """The same in integers held in float64."""
 
 def builds() -> list[Build]: ...

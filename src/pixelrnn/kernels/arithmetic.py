@@ -3,17 +3,35 @@
 Shape letters: `h` features of an LSTM.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from pixelrnn.kernels.reference import lstm_cell
 
-__all__ = ["FLOATING", "Arithmetic"]
+__all__ = ["FLOATING", "Arithmetic", "Tables"]
+
+
+class Tables(NamedTuple):
+    """Functions of integers, as the kernels in C++ take them: float64."""
+
+    encode: Tensor
+    """(K,) of symbols."""
+    sigmoid: Tensor
+    """Of 0, 1, … up to where it stays the same."""
+    tanh: Tensor
 
 
 class Arithmetic(Protocol):
     """How layers round, and what their non-linearities are; ReLU and sums are what they are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the kernels in C++ take for it."""
+
+    def tables(self, levels: int) -> Tables | None:
+        """What they need to know of it for K levels; None: they are made for it."""
 
     def encode(self, images: Tensor, levels: int, like: Tensor) -> Tensor:
         """Centre and scale symbols 0 … K - 1, for weights like these."""
@@ -27,6 +45,11 @@ class Arithmetic(Protocol):
 
 class _Floating:
     """Floating point, in whatever precision tensors have."""
+
+    dtype = torch.float32
+
+    def tables(self, levels: int) -> Tables | None:
+        return None
 
     def encode(self, images: Tensor, levels: int, like: Tensor) -> Tensor:
         return images.to(like.dtype) * (2 / (levels - 1)) - 1

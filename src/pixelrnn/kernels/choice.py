@@ -37,13 +37,20 @@ def forget() -> None:
     _choice.clear()
 
 
-def chosen(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> str:
+def chosen(
+    dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", takes: torch.dtype = torch.float32
+) -> str:
     """The implementation for maps of that kind: "reference", or the name of a build of the native kernels.
+
+    Args:
+        dtype: of the maps.
+        device: where they are.
+        takes: what the native kernels take; those for other arithmetic may take another type.
 
     Raises:
         ValueError: PIXELRNN_KERNELS names nothing that this processor can run.
     """
-    native = dtype == torch.float32 and torch.device(device).type == "cpu"
+    native = dtype == takes and torch.device(device).type == "cpu"
     return wanted() if native else "reference"
 
 
