@@ -1,5 +1,6 @@
 """The parts of the codec: tables, frequencies, the range coder, and networks in exact integer arithmetic."""
 
+import functools
 import itertools
 import math
 
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
-from pixelrnn.codec import coding, tables
+from pixelrnn.codec import LimitError, coding, tables
 from pixelrnn.codec import fixed_point as module
-from pixelrnn.codec.fixed_point import LimitError, fixed_point
+from pixelrnn.codec.fixed_point import fixed_point
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs
@@ -276,13 +277,26 @@ def test_several_scales_are_in_integers_too(network):
     with torch.no_grad():
         expected = model.outputs(model.encode(images)).double()
     assert float((outputs(integers, images) / 4096 - expected).abs().max()) < 0.02
-    words = coding.encode(integers, images)
-    assert torch.equal(coding.decode(integers, words, images.shape), images)
+    words = encode(integers, images)
+    assert torch.equal(decode(integers, words, images.shape), images)
     bits = -float(model.log_prob(images).detach().sum()) / math.log(2)
     assert 32 * len(words) <= 1.001 * bits + 64 + 0.001 * images.numel()
     model.scales["4"].upsampling[0].weight.data += 1e6
     with pytest.raises(LimitError, match="Conv2d: a sum may reach"):
         fixed_point(model)
+
+
+def encode(model, images):
+    encoder = coding.Encoder()
+    encoder.write(model, images)
+    return encoder.finish()
+
+
+def decode(model, words, shape):
+    decoder = coding.Decoder(words)
+    images = decoder.read(model, shape)
+    decoder.finish()
+    return images
 
 
 class TestCoding:
@@ -294,8 +308,8 @@ class TestCoding:
     def test_images_come_back_and_cost_what_they_are_worth(self, network, colours, levels, size):
         model = make(network, colours, levels)
         integers, images = fixed_point(model), images_of(model, 4, *size)
-        words = coding.encode(integers, images)
-        assert torch.equal(coding.decode(integers, words, images.shape), images)
+        words = encode(integers, images)
+        assert torch.equal(decode(integers, words, images.shape), images)
         logits = logits_from_outputs(outputs(integers, images), colours)
         rows = logits.permute(0, 1, 3, 4, 2).reshape(-1, levels).numpy()
         chosen = frequencies(rows)[np.arange(images.numel()), images.flatten().numpy()]
@@ -305,16 +319,29 @@ class TestCoding:
     def test_no_images_need_no_words(self):
         model = make("pixelcnn")
         integers, images = fixed_point(model), images_of(model, 0, 3, 4)
-        words = coding.encode(integers, images)
+        words = encode(integers, images)
         assert len(words) == 0
-        assert coding.decode(integers, words, images.shape).shape == (0, 1, 3, 4)
+        assert decode(integers, words, images.shape).shape == (0, 1, 3, 4)
 
     def test_words_do_not_depend_on_how_many_are_computed_together(self, monkeypatch):
         model = make("row_lstm", 3, 7)
         integers, images = fixed_point(model), images_of(model, 5, 4, 4)
-        words = coding.encode(integers, images)
-        monkeypatch.setattr(coding, "TOGETHER", 1)
-        assert np.array_equal(coding.encode(integers, images), words)
+        words = encode(integers, images)
+        monkeypatch.setattr(coding, "follow", functools.partial(coding.follow, together=1))
+        assert np.array_equal(encode(integers, images), words)
+
+    def test_several_batches_share_a_stream(self):
+        models = [fixed_point(make("row_lstm", 3, 7)), fixed_point(make("diagonal_bilstm"))]
+        batches = [images_of(model, 2, *size) for model in models for size in ((4, 3), (1, 5))]
+        encoder = coding.Encoder()
+        for number, images in enumerate(batches):
+            encoder.write(models[number // 2], images)
+        words = encoder.finish()
+        assert 32 * len(words) <= encoder.bits + 64
+        decoder = coding.Decoder(words)
+        for number, images in enumerate(batches):
+            assert torch.equal(decoder.read(models[number // 2], images.shape), images)
+        decoder.finish()
 
     def test_the_words_are_those_of_the_reference(self):
         model = make("diagonal_bilstm", 2, 5)
@@ -324,21 +351,21 @@ class TestCoding:
         for row, col, colour, image in itertools.product(range(3), range(4), range(2), range(2)):
             found.append(frequencies(logits[None, image, colour, :, row, col].numpy())[0])
             symbols.append(int(images[image, colour, row, col]))
-        assert coded(np.array(found), symbols) == coding.encode(integers, images).tolist()
+        assert coded(np.array(found), symbols) == encode(integers, images).tolist()
 
     def test_damaged_words_are_refused_or_those_of_other_images(self):
         model = make("row_lstm", 1, 4)
         integers, images = fixed_point(model), images_of(model, 3, 6, 6)
-        words, random = coding.encode(integers, images), np.random.default_rng(0)
+        words, random = encode(integers, images), np.random.default_rng(0)
         for _ in range(40):
             damaged = words.copy()
             damaged[random.integers(len(words))] ^= np.uint32(1 << random.integers(32))
             damaged = damaged[: random.integers(1, len(words) + 1)]
             try:
-                found = coding.decode(integers, damaged, images.shape)
+                found = decode(integers, damaged, images.shape)
                 assert found.shape == images.shape
                 assert 0 <= int(found.min()) <= int(found.max()) < 4
             except coding.DamagedError:
                 continue
         with pytest.raises(coding.DamagedError, match="more words than such images have"):
-            coding.decode(integers, np.concatenate([words, words]), images.shape)
+            decode(integers, np.concatenate([words, words]), images.shape)

@@ -7,6 +7,10 @@ PixelRNN does so for a small image first, and then for larger ones that contain 
 Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:1601.06759.
 """
 
+from pixelrnn.codec import Archive as Archive
+from pixelrnn.codec import ArchiveError as ArchiveError
+from pixelrnn.codec import compress as compress
+from pixelrnn.codec import decompress as decompress
 from pixelrnn.config import ModelConfig as ModelConfig
 from pixelrnn.config import MultiScaleConfig as MultiScaleConfig
 from pixelrnn.data import DataError as DataError
@@ -27,6 +31,8 @@ from pixelrnn.store import ModelError as ModelError
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archive",
+    "ArchiveError",
     "DataError",
     "Dataset",
     "Evaluation",
@@ -38,6 +44,8 @@ __all__ = [
     "PixelRNN",
     "Recipe",
     "TrainingConfig",
+    "compress",
+    "decompress",
     "evaluate",
     "load",
     "load_dataset",

@@ -183,6 +183,65 @@ def score(
 
 
 @app.command()
+def compress(
+    model: ModelArgument,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGES…]", help="Files, folders, or .npy/.npz arrays.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The archive.")] = Path("images.prnn"),
+    data: Annotated[str | None, typer.Option(help="A data set instead of IMAGES (docs/data.md).")] = None,
+    split: Split = "test",
+    embed: Annotated[
+        bool, typer.Option("--embed-model", help="Put the model into the archive, so that it needs no other file.")
+    ] = False,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Decode each chunk, and compare.")] = True,
+    tile: Annotated[
+        int | None, typer.Option(min=0, help="Side of the tiles of large images; 0: none. Default: as in training.")
+    ] = None,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help="Symbols of a chunk; damage costs a chunk. Default: 262144.")
+    ] = None,
+    quantise: Annotated[
+        bool, typer.Option("--quantise", help="Accept pictures that lose greys, as the model has fewer levels.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compress images without loss into one archive (docs/format.md)."""
+    commands.compress(model, images or [], data, split, out, embed, verify, tile, chunk, quantise, as_json)
+
+
+@app.command()
+def decompress(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="[MODEL] ARCHIVE", help="The model may be left out if it is in the archive."),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="A folder for PNG files, or a .npy file for the symbols.")
+    ] = Path("images"),
+    images: Annotated[str | None, typer.Option(help="Only these, from 0: 3,17 or 20-25. Default: all.")] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Where chunks are damaged, write the images of all others.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    """Write the images of an archive, pixel by pixel as they were."""
+    if len(arguments) > 2:
+        raise ValueError(f"{' '.join(arguments)}: must be MODEL ARCHIVE, or ARCHIVE")
+    *model, path = arguments
+    commands.decompress(model[0] if model else None, Path(path), out, images, keep_going, overwrite)
+
+
+@app.command()
+def inspect(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .prnn file.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what is in an archive, and whether it is whole; no model is needed."""
+    commands.inspect(archive, as_json)
+
+
+@app.command()
 def info(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, or the name of a recipe.")],
     height: Annotated[

@@ -110,6 +110,19 @@ class ImageModel(
         terms = self.log_terms(images)
         return terms if per_pixel else terms.flatten(1).sum(1)
 
+    def check_symbols(self, images: Tensor) -> None:
+        """Refuse what are not images (B, C, H, W) of this model's colours and levels, of any size.
+
+        Raises:
+            TypeError: not a tensor of integers.
+            ValueError: not of that shape, or a symbol out of range.
+        """
+        self._check_layout(images)
+        if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.config.levels:
+            raise ValueError(
+                f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.config.levels - 1}"
+            )
+
     def log_terms(self, images: Tensor) -> Tensor:
         """Log-probability of each symbol, nats: (B, C, H, W) → (B, C, H, W), of int64 that are known to be right."""
         return log_likelihood(self.outputs(self.encode(images)), images)
@@ -318,6 +331,7 @@ class ImageModel(
     def _checked_known(self, images: Tensor, known: Tensor, particles: int) -> tuple[Tensor, Tensor]:
         """Images, zero where they are not known, and the known pixels of each: (B, H, W)."""
         self._check_layout(images)
+        self.config.check_size(*images.shape[2:])
         if isinstance(particles, bool) or not isinstance(particles, int) or particles < 1:
             raise ValueError(f"particles={particles}: must be a whole number, at least 1")
         if not isinstance(known, Tensor):
@@ -341,13 +355,8 @@ class ImageModel(
             raise ValueError(
                 f"images has shape {tuple(images.shape)}: must be (B, {colours}, H, W), batch, colours, rows, columns"
             )
-        self.config.check_size(*images.shape[2:])
 
     def _checked(self, images: Tensor) -> Tensor:
-        self._check_layout(images)
-        images = images.to(self.device, torch.int64)
-        if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.config.levels:
-            raise ValueError(
-                f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.config.levels - 1}"
-            )
-        return images
+        self.check_symbols(images)
+        self.config.check_size(*images.shape[2:])
+        return images.to(self.device, torch.int64)

@@ -1,4 +1,28 @@
-"""Lossless compression: a network in exact integer arithmetic, frequencies, and entropy coding.
+"""Lossless compression: a network in exact integer arithmetic, frequencies, entropy coding, and archives.
 
 Equality of encoder and decoder is a matter of arithmetic here: integers have one sum, in any order, on any processor.
 """
+
+from pixelrnn.codec.archive import Archive as Archive
+from pixelrnn.codec.archive import compress as compress
+from pixelrnn.codec.archive import decompress as decompress
+from pixelrnn.codec.errors import ArchiveError as ArchiveError
+from pixelrnn.codec.errors import DamagedError as DamagedError
+from pixelrnn.codec.errors import ForeignError as ForeignError
+from pixelrnn.codec.errors import LimitError as LimitError
+from pixelrnn.codec.errors import NewerError as NewerError
+from pixelrnn.codec.errors import WrongModelError as WrongModelError
+from pixelrnn.codec.integer_model import IntegerModel as IntegerModel
+
+__all__ = [
+    "Archive",
+    "ArchiveError",
+    "DamagedError",
+    "ForeignError",
+    "IntegerModel",
+    "LimitError",
+    "NewerError",
+    "WrongModelError",
+    "compress",
+    "decompress",
+]

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn.codec import tables
+from pixelrnn.codec.errors import LimitError
 from pixelrnn.codec.tables import FRACTION
-from pixelrnn.kernels import Kind, Program
+from pixelrnn.kernels import Kind, Program, Tables
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
 from pixelrnn.multiscale import Upsampling
 from pixelrnn.native_scan import record
 from pixelrnn.networks import Network
 
-__all__ = ["LimitError", "fixed_point"]
+__all__ = ["fixed_point", "in_integers"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -37,22 +38,21 @@ FEATURE = 2.0**23
 """And what a convolution gives: ± 2,048, or bounds would grow from layer to layer."""
 
 
-class LimitError(ValueError):
-    """A network with weights so large that integers of 53 bits cannot hold its sums."""
-
-
 class _Integers:
-    """Integers held in float64; see `pixelrnn.kernels.Arithmetic`."""
+    """Integers held in float64; see `pixelrnn.kernels.Arithmetic`, and `arithmetic.hpp` for the same in C++."""
+
+    dtype = torch.float64
 
     def __init__(self) -> None:
         self._sigmoid, self._tanh = (
             torch.from_numpy(table.astype(np.float64)) for table in (tables.sigmoid(), tables.tanh())
         )
 
+    def tables(self, levels: int) -> Tables:
+        return Tables(_encoded(levels), self._sigmoid, self._tanh)
+
     def encode(self, images: Tensor, levels: int, like: Tensor) -> Tensor:
-        top = levels - 1
-        table = ((2 * torch.arange(levels) - top << FRACTION + 1) // top + 1) >> 1
-        return table.to(like.dtype)[images]
+        return _encoded(levels).to(like.dtype)[images]
 
     def rescaled(self, product: Tensor) -> Tensor:
         return _rounded(product).clamp(-FEATURE, FEATURE)
@@ -85,16 +85,7 @@ def fixed_point(model: Model) -> Model:
     Raises:
         LimitError: its weights are too large.
     """
-    found, integers = copy.deepcopy(model).cpu().double().requires_grad_(False), _Integers()
-    of_gates = set()
-    for layer in found.modules():
-        if isinstance(layer, Layer | Upsampling):
-            layer.arithmetic = integers
-        if isinstance(layer, RowLSTM | DiagonalBiLSTM):
-            # Its sums go on with those of the states; there is one rounding of both.
-            of_gates.add(layer.input_to_state)
-    for layer in of_gates:
-        layer.arithmetic = Layer.arithmetic
+    found = copy.deepcopy(model).cpu().double().requires_grad_(False)
     for layer in found.modules():
         if isinstance(layer, MaskedConv2d | nn.Conv2d | nn.ConvTranspose2d):
             _fix(layer.weight, FRACTION)
@@ -102,7 +93,26 @@ def fixed_point(model: Model) -> Model:
         elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
             for parameter in (layer.state_to_state, layer.hidden_init, layer.cell_init):
                 _fix(parameter, FRACTION)
-    for module in found.modules():
+    in_integers(found)
+    return found
+
+
+def in_integers(model: nn.Module) -> None:
+    """Let a model compute in integers, whose parameters are those of `fixed_point` already.
+
+    Raises:
+        LimitError: they are too large.
+    """
+    integers, of_gates = _Integers(), set()
+    for layer in model.modules():
+        if isinstance(layer, Layer | Upsampling):
+            layer.arithmetic = integers
+        if isinstance(layer, RowLSTM | DiagonalBiLSTM):
+            # Its sums go on with those of the states; there is one rounding of both.
+            of_gates.add(layer.input_to_state)
+    for layer in of_gates:
+        layer.arithmetic = Layer.arithmetic
+    for module in model.modules():
         if isinstance(module, Network):
             _prove(record(module.first, module.trunk, module.conditioning))
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -111,7 +121,12 @@ def fixed_point(model: Model) -> Model:
             _bounded(
                 type(module).__name__, float((module.weight.abs().sum(inputs) * FEATURE).max()) + _largest(module.bias)
             )
-    return found
+
+
+def _encoded(levels: int) -> Tensor:
+    """Symbols centred and scaled, -1 … 1: (K,)."""
+    top = levels - 1
+    return (((2 * torch.arange(levels) - top << FRACTION + 1) // top + 1) >> 1).double()
 
 
 def _fix(parameter: Tensor | None, bits: int) -> None:

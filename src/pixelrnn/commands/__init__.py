@@ -1,5 +1,8 @@
 """What each command does: it joins the parts of the package, and reports."""
 
+from pixelrnn.commands.archives import compress as compress
+from pixelrnn.commands.archives import decompress as decompress
+from pixelrnn.commands.archives import inspect as inspect
 from pixelrnn.commands.common import USER_ERRORS as USER_ERRORS
 from pixelrnn.commands.common import Stopped as Stopped
 from pixelrnn.commands.common import explain as explain
@@ -20,11 +23,14 @@ __all__ = [
     "USER_ERRORS",
     "Stopped",
     "complete",
+    "compress",
+    "decompress",
     "draw_contexts",
     "draw_softmax",
     "evaluate_model",
     "explain",
     "info",
+    "inspect",
     "join",
     "list_recipes",
     "prepare_photos",

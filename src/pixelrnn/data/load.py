@@ -18,7 +18,7 @@ from .folders import load_image_folder
 from .hub import load_hub
 from .idx import find_idx_files, is_idx_file, load_idx_file, load_idx_folder
 from .imagenet import find_png_folders, is_npz_folder, load_npz_folder, load_png_folders
-from .levels import quantise, requantise
+from .levels import quantise, requantise, to_grey
 from .pixels import IMAGE_SUFFIXES, as_colours, image_files, read_image
 from .splits import Splits
 
@@ -122,7 +122,9 @@ def _convert(
     return requantise(images if colours is None else as_colours(images, colours, name), stored, levels, name)
 
 
-def load_images(paths: Sequence[str | Path], *, colours: int, levels: int) -> list[tuple[str, NDArray[np.uint8]]]:
+def load_images(
+    paths: Sequence[str | Path], *, colours: int, levels: int, lossless: bool = False
+) -> list[tuple[str, NDArray[np.uint8]]]:
     """Load images one by one, as a model takes them; their sizes may differ.
 
     Arguments:
@@ -130,6 +132,7 @@ def load_images(paths: Sequence[str | Path], *, colours: int, levels: int) -> li
             `.npz` files (all splits, in the order train, validation, test).
         colours: Number of colours of the model.
         levels: Size of the model's alphabet; 8-bit greys are quantised to it.
+        lossless: Refuse images that have other greys than those of the symbols (`to_grey`).
 
     Returns:
         Name and symbols, (C, H, W) uint8, of each image. An image in an array file is named
@@ -140,31 +143,43 @@ def load_images(paths: Sequence[str | Path], *, colours: int, levels: int) -> li
             levels.
     """
     check_levels(levels)
-    images = [image for path in paths for image in _load_path(Path(path).expanduser(), colours, levels)]
+    images = [image for path in paths for image in _load_path(Path(path).expanduser(), colours, levels, lossless)]
     if not images:
         raise DataError("no images were named; give image files, folders of images, .npy or .npz files")
     return images
 
 
-def _load_path(path: Path, colours: int, levels: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _load_path(path: Path, colours: int, levels: int, lossless: bool) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     try:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if path.name.lower().endswith(ARRAY_SUFFIXES):
-        yield from _load_array_images(path, colours, levels)
+        yield from _load_array_images(path, colours, levels, lossless)
         return
     files = [path / name for name in image_files(path)] if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     for file in files:
-        yield str(file), quantise(read_image(file, str(file), _image_colours(colours, str(file))), levels)
+        greys = read_image(file, str(file), _image_colours(colours, str(file)))
+        yield str(file), _quantised(greys, levels, str(file), lossless)
 
 
-def _load_array_images(path: Path, colours: int, levels: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _quantised(greys: NDArray[np.uint8], levels: int, name: str, lossless: bool) -> NDArray[np.uint8]:
+    symbols = quantise(greys, levels)
+    if lossless and not np.array_equal(to_grey(symbols, levels), greys):
+        raise DataError(f"{name}: has greys that {levels} levels do not have, and would not come back as it is")
+    return symbols
+
+
+def _load_array_images(
+    path: Path, colours: int, levels: int, lossless: bool
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     arrays, stored = read_image_arrays(path)
     for split, array in arrays.items():
         where = f"{path}, {split}" if split else str(path)
         images = _convert(array, stored, levels, colours, where)
+        if lossless and stored == 256:
+            _quantised(array, levels, where, lossless)
         yield from ((f"{path}[{split}{'/' if split else ''}{number}]", image) for number, image in enumerate(images))
