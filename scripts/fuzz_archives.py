@@ -93,9 +93,10 @@ def made_up(data: bytes, draw: random.Random) -> bytes:
         "levels": min(256, max(2, number)),
         "count": number,
         "size": (max(1, number), draw.choice((1, 5, 2**20))),
-        "tile": number,
+        "tile": max(1, min(256, number)),
+        "together": max(1, min(2**16, number)),
         "padded": True,
-        "chunk": max(1, min(2**26, number)),
+        "chunk": max(1, min(2**24, number)),
     }
     chosen = draw.sample(sorted(fields), draw.choice((1, 1, 2, 3)))
     contents = dataclasses.replace(header.contents, **{name: fields[name] for name in chosen})

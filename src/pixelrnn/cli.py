@@ -196,7 +196,7 @@ def compress(
     ] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Decode each chunk, and compare.")] = True,
     tile: Annotated[
-        int | None, typer.Option(min=0, help="Side of the tiles of large images; 0: none. Default: as in training.")
+        int | None, typer.Option(min=1, max=256, help="Side of the tiles of large images. Default: as in training.")
     ] = None,
     chunk: Annotated[
         int | None, typer.Option(min=1, help="Symbols of a chunk; damage costs a chunk. Default: 262144.")

@@ -12,13 +12,27 @@ from torch import Tensor
 
 from pixelrnn.codec import chunks, container
 from pixelrnn.codec.chunks import Symbols
-from pixelrnn.codec.container import CHUNK, LARGEST_CHUNK, LARGEST_IMAGE, Chunk, Contents, Mode
+from pixelrnn.codec.container import (
+    CHUNK,
+    LARGEST_CHUNK,
+    LARGEST_IMAGE,
+    LARGEST_TILE,
+    MOST_TOGETHER,
+    Chunk,
+    Contents,
+    Mode,
+)
 from pixelrnn.codec.errors import ArchiveError, DamagedError, WrongModelError
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
-from pixelrnn.config import MultiScaleConfig
+from pixelrnn.config import Config, MultiScaleConfig
 from pixelrnn.model import ImageModel
 
 __all__ = ["Archive", "compress", "decompress"]
+
+LARGEST_RESULT = 1 << 28
+"""Symbols that `decompress` gives at a time, if nothing else is said."""
+STATE = 1 << 25
+"""Features of the layers, at the positions of all tiles that are scanned together, about."""
 
 Progress = Callable[[int], None]
 """Told how many images are done."""
@@ -47,7 +61,7 @@ def compress(
         names: of each image, kept in the archive: relative paths, all different.
         embed_model: put the model into the archive, too.
         verify: decode each chunk, and compare.
-        tile: images are cut into tiles of at most this side, which are coded together; 0 for none. None is the larger
+        tile: images are cut into tiles of at most this side, at most 256, which are coded together. None is the larger
             side of the model's training images, as far as it is known, for it knows no larger ones.
         chunk: symbols of a chunk of several images, at most. Chunks are independent: smaller ones cost more bytes, but
             less is lost when one is damaged, or decoded for the sake of one image.
@@ -82,6 +96,7 @@ def decompress(
     numbers: Sequence[int] | None = None,
     *,
     damaged: Literal["raise", "skip"] = "raise",
+    largest: int = LARGEST_RESULT,
     progress: Progress | None = None,
 ) -> Tensor | list[Tensor] | list[Tensor | None]:
     """Undo `compress`.
@@ -91,6 +106,8 @@ def decompress(
         data: the archive.
         numbers: of the images that are wanted, in that order; None is all.
         damaged: "skip" gives None for images whose chunk is damaged, instead of an error.
+        largest: the most symbols that may be asked for at a time, 8 bytes each; `Archive.read` gives any number, chunk
+            by chunk.
         progress: called with the number of images done.
 
     Returns:
@@ -98,12 +115,14 @@ def decompress(
 
     Raises:
         ArchiveError: of its kinds, `ForeignError`, `NewerError`, `DamagedError` and `WrongModelError`.
-        ValueError: a number of an image that there is not.
+        ValueError: a number of an image that there is not, or more symbols than `largest`.
     """
     if damaged not in ("raise", "skip"):
         raise ValueError(f"damaged={damaged!r}: must be 'raise' or 'skip'")
     archive = Archive(data, model)
-    wanted = list(range(len(archive))) if numbers is None else list(numbers)
+    wanted = range(len(archive)) if numbers is None else numbers
+    if (asked := archive.symbols(wanted)) > largest:
+        raise ValueError(f"the images have {asked} symbols, largest={largest}: read them in parts, with Archive.read")
     found: dict[int, Tensor | None] = {}
     for number, symbols in archive.read(None if numbers is None else wanted, damaged=damaged):
         found[number] = None if symbols is None else torch.from_numpy(symbols).long()
@@ -146,6 +165,14 @@ class Archive:
     def __len__(self) -> int:
         """How many images there are."""
         return self.contents.count
+
+    def symbols(self, numbers: Sequence[int]) -> int:
+        """How many symbols some images have together."""
+        contents = self.contents
+        if contents.size is not None:
+            return len(numbers) * contents.colours * contents.size[0] * contents.size[1]
+        sizes = [contents.size_of(number) for number in self._checked(numbers)]
+        return contents.colours * sum(height * width for height, width in sizes)
 
     def model(self) -> IntegerModel:
         """The model that was given, or else the one that travels in the archive.
@@ -227,7 +254,7 @@ class Archive:
                 f"{config.levels}"
             )
         side = config.sizes[-1] if isinstance(config, MultiScaleConfig) else None
-        if ours.padded != (side is not None) or (side is not None and side != ours.tile):
+        if side != (ours.tile if ours.padded else None):
             raise DamagedError(f"the header has tiles of {ours.tile} that the model cannot have")
         self._model = model
 
@@ -274,12 +301,22 @@ def _tile_of(model: ImageModel, tile: int | None) -> int:
         side = model.config.sizes[-1]
         if tile not in (None, side):
             raise ValueError(f"tile={tile}: this model has images of {side} × {side} alone")
+        if side > LARGEST_TILE:
+            raise ValueError(f"this model has images of {side} × {side}: tiles have sides of at most {LARGEST_TILE}")
         return side
     if tile is None:
-        return int(max(model.provenance.get("height", 0), model.provenance.get("width", 0)))
-    if isinstance(tile, bool) or not isinstance(tile, int) or not 0 <= tile <= LARGEST_IMAGE:
-        raise ValueError(f"tile={tile!r}: must be a whole number of pixels, or 0 for none")
+        known = max(model.provenance.get("height", 0), model.provenance.get("width", 0))
+        return min(known or LARGEST_TILE, LARGEST_TILE)
+    if isinstance(tile, bool) or not isinstance(tile, int) or not 1 <= tile <= LARGEST_TILE:
+        raise ValueError(f"tile={tile!r}: must be a whole number of pixels, 1 … {LARGEST_TILE}")
     return tile
+
+
+def _together(config: Config, images: Sequence[Symbols], tile: int) -> int:
+    """How many tiles to scan together, so that the state of the scan stays below half a gigabyte, about."""
+    largest = max((min(tile, image.shape[1]) * min(tile, image.shape[2]) for image in images), default=1)
+    features = sum(network.layers * network.hidden for network in config.networks)
+    return min(MOST_TOGETHER, max(1, STATE // (largest * features)))
 
 
 def _contents(
@@ -311,6 +348,7 @@ def _contents(
         names=tuple(names),
         tile=tile,
         padded=isinstance(config, MultiScaleConfig),
+        together=_together(config, images, tile),
         chunk=chunk,
     )
 

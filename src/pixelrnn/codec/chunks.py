@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ Symbols = NDArray[np.uint8]
 """An image, (C, H, W)."""
 
 TOGETHER = 1 << 18
-"""Symbols of the tiles that are scanned together, at most; of one tile there may be more."""
+"""Symbols of the tiles that are scanned together, at most."""
 
 
 def encode(model: Scannable, contents: Contents, images: Sequence[Symbols]) -> tuple[Mode, bytes]:
@@ -97,7 +97,7 @@ class _Tile:
 
 def _bounds(side: int, tile: int) -> list[int]:
     """Where the tiles of a side begin and end: as few as there can be, of like length."""
-    count = -(-side // tile) if tile else 1
+    count = -(-side // tile)
     return [side * n // count for n in range(count + 1)]
 
 
@@ -112,14 +112,16 @@ def _tiles(sizes: Sequence[tuple[int, ...]], tile: int) -> Iterator[_Tile]:
 
 def _batches(sizes: Sequence[tuple[int, ...]], contents: Contents) -> Iterator[tuple[list[_Tile], tuple[int, int]]]:
     """Tiles that are scanned together: those of a size, in order, and that size; the size that comes first is first."""
-    groups: dict[tuple[int, int], list[_Tile]] = {}
-    for tile in _tiles(sizes, contents.tile):
-        size = (contents.tile, contents.tile) if contents.padded else (tile.height, tile.width)
-        groups.setdefault(size, []).append(tile)
-    for size, tiles in groups.items():
-        each = max(1, TOGETHER // (contents.colours * size[0] * size[1]))
-        for start in range(0, len(tiles), each):
-            yield tiles[start : start + each], size
+
+    def size_of(tile: _Tile) -> tuple[int, int]:
+        return (contents.tile, contents.tile) if contents.padded else (tile.height, tile.width)
+
+    # Not a list of all tiles, which may be many: they are made once for each size.
+    for size in dict.fromkeys(map(size_of, _tiles(sizes, contents.tile))):
+        each = max(1, min(contents.together, TOGETHER // (contents.colours * size[0] * size[1])))
+        tiles = (tile for tile in _tiles(sizes, contents.tile) if size_of(tile) == size)
+        while batch := list(islice(tiles, each)):
+            yield batch, size
 
 
 def _pictures(images: Sequence[Symbols], levels: int) -> dict[Mode, bytes]:

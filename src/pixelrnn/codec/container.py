@@ -16,6 +16,8 @@ __all__ = [
     "CHUNK",
     "LARGEST_CHUNK",
     "LARGEST_IMAGE",
+    "LARGEST_TILE",
+    "MOST_TOGETHER",
     "Chunk",
     "Contents",
     "Header",
@@ -31,10 +33,14 @@ VERSION = 1
 DIGEST = 32
 CHUNK = 1 << 18
 """Symbols of a chunk, about."""
-LARGEST_CHUNK = 1 << 26
+LARGEST_CHUNK = 1 << 24
 """The most symbols of a chunk of several images."""
+MOST_TOGETHER = 1 << 16
+"""The most images of a chunk."""
 LARGEST_IMAGE = 1 << 27
 """The most symbols of an image: what a decoder may have to keep in memory, a byte each."""
+LARGEST_TILE = 256
+"""The largest side of a tile: what a decoder keeps of a scan grows with its square, times the features of the model."""
 LARGEST_INDEX = 1 << 26
 """Bytes of sizes and names, not compressed."""
 MOST_IMAGES = 1 << 40
@@ -88,8 +94,9 @@ class Contents:
         size: (H, W) of all images; None if they differ.
         sizes: of each, if they differ; else nothing.
         names: of each, or nothing.
-        tile: side of the tiles that images are cut into; 0: they are not.
+        tile: largest side of the tiles that images are cut into.
         padded: whether tiles are filled up to squares of that side.
+        together: the most tiles that are scanned together.
         chunk: the most symbols of a chunk of several images.
     """
 
@@ -101,8 +108,9 @@ class Contents:
     size: tuple[int, int] | None
     sizes: tuple[tuple[int, int], ...] = ()
     names: tuple[str, ...] = ()
-    tile: int = 0
+    tile: int = LARGEST_TILE
     padded: bool = False
+    together: int = 1
     chunk: int = CHUNK
 
     def size_of(self, number: int) -> tuple[int, int]:
@@ -121,7 +129,7 @@ class Contents:
         found, start, symbols = [], 0, 0
         for number, (height, width) in enumerate(self.sizes):
             more = self.colours * height * width
-            if number > start and symbols + more > self.chunk:
+            if number > start and (symbols + more > self.chunk or number - start == MOST_TOGETHER):
                 found.append(range(start, number))
                 start, symbols = number, 0
             symbols += more
@@ -129,7 +137,7 @@ class Contents:
 
     def _each(self) -> int:
         assert self.size is not None
-        return max(1, self.chunk // (self.colours * self.size[0] * self.size[1]))
+        return min(MOST_TOGETHER, max(1, self.chunk // (self.colours * self.size[0] * self.size[1])))
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,7 @@ def write(contents: Contents, chunks: Sequence[tuple[Mode, bytes]], model: bytes
         height,
         width,
         contents.tile << 1 | contents.padded,
+        contents.together,
         contents.chunk,
         len(index),
         len(model),
@@ -224,16 +233,19 @@ def read(data: bytes, arithmetic: int) -> Header:
     digest = reader.take(DIGEST)
     colours, levels, count = reader.number(LARGEST_IMAGE), reader.number(256), reader.number(MOST_IMAGES)
     height, width = reader.number(LARGEST_IMAGE), reader.number(LARGEST_IMAGE)
-    tile, chunk = reader.number(2 * LARGEST_IMAGE + 1), reader.number(LARGEST_CHUNK)
+    tile, together = reader.number(2 * LARGEST_TILE + 1), reader.number(MOST_TOGETHER)
+    chunk = reader.number(LARGEST_CHUNK)
     index_length, model_length = reader.number(len(data)), reader.number(len(data))
-    if colours < 1 or levels < 2 or chunk < 1 or (height == 0) != (width == 0) or tile == 1:
+    if min(colours, levels - 1, tile >> 1, together, chunk) < 1 or (height == 0) != (width == 0):
         raise DamagedError("the header is damaged: a number is too small")
     size = (height, width) if height else None
     sizes, names = _read_index(reader.take(index_length), count, size)
     for found_size in (size, *sizes) if size else sizes:
         if colours * found_size[0] * found_size[1] > LARGEST_IMAGE:
             raise DamagedError(f"an image of {found_size[0]} × {found_size[1]}: more than {LARGEST_IMAGE} symbols")
-    contents = Contents(digest, found, colours, levels, count, size, sizes, names, tile >> 1, bool(tile & 1), chunk)
+    contents = Contents(
+        digest, found, colours, levels, count, size, sizes, names, tile >> 1, bool(tile & 1), together, chunk
+    )
     if contents.chunk_count() * 5 > len(data) - reader.place:
         raise DamagedError(f"it ends early: {len(data)} bytes")
     crcs = [int.from_bytes(reader.take(4), "little") for _ in contents.chunks()]

@@ -24,6 +24,7 @@ from pixelrnn.store import atomic_path
 
 __all__ = ["compress", "decompress", "inspect"]
 
+MOST_FILES = 10_000_000
 ARRAYS = (".npy", ".npz")
 
 
@@ -73,7 +74,9 @@ def compress(
 def decompress(name: str | None, path: Path, out: Path, chosen: str | None, keep_going: bool, overwrite: bool) -> None:
     """Write the images of an archive as PNG files into a folder, or as one array."""
     archive = codec.Archive(_read(path), None if name is None else load_model(name))
-    numbers = list(range(len(archive))) if chosen is None else _numbers(chosen, len(archive))
+    numbers = range(len(archive)) if chosen is None else _numbers(chosen, len(archive))
+    if len(numbers) > MOST_FILES:
+        raise ValueError(f"{path}: has {len(archive)} images: name at most {MOST_FILES} at a time with --images")
     if (damaged := archive.damaged()) and not keep_going:
         raise codec.DamagedError(
             f"{path}: {len(damaged)} of {len(archive.header.chunks)} chunks are damaged, the first with {damaged[0]}; "
@@ -173,6 +176,8 @@ def _numbers(text: str, count: int) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < count:
             raise ValueError(f"--images {text}: must be numbers 0 … {count - 1}, as 3,17 or 20-25")
+        if last - first > MOST_FILES:
+            raise ValueError(f"--images {text}: name at most {MOST_FILES}")
         found += range(first, last + 1)
     return sorted(set(found))
 
