@@ -9,6 +9,8 @@ longest time of one, and by how much the most memory grew.
 """
 
 import dataclasses
+import json
+import lzma
 import random
 import resource
 import sys
@@ -20,10 +22,12 @@ from unittest import mock
 import torch
 
 from pixelrnn import ModelConfig, PixelRNN
-from pixelrnn.codec import Archive, ArchiveError, compress, container, decompress
+from pixelrnn.codec import Archive, ArchiveError, IntegerModel, compress, container, decompress
+from pixelrnn.codec.varint import varint
+from pixelrnn.config import NETWORKS
 
-SLOWEST = 10.0
-"""Seconds that an archive may take."""
+SLOWEST, MOST_KIB = 60.0, 3 << 20
+"""Seconds that an archive may take, and KiB by which memory may grow."""
 
 
 def examples() -> tuple[PixelRNN, list[bytes], list[list[torch.Tensor]]]:
@@ -32,11 +36,11 @@ def examples() -> tuple[PixelRNN, list[bytes], list[list[torch.Tensor]]]:
     model = PixelRNN(ModelConfig(network="row_lstm", layers=1, hidden=4, head=6, colours=1, levels=3))
     images = torch.randint(3, (6, 1, 4, 5))
     flat = torch.zeros(2, 1, 30, 30, dtype=torch.long)
-    several = [images[0], images[1][:, :2], images[2]]
+    several = [torch.randint(3, (1, 9, 20)), images[1][:, :2], images[2]]
     archives = [
         compress(model, images, chunk=40),
         compress(model, images, embed_model=True, names="abcdef"),
-        compress(model, several, names=["a/b.png", "c", "d"], tile=3),
+        compress(model, several, names=["a/b.png", "c", "d"], tile=8),
         compress(model, flat),
         compress(model, images[:0]),
     ]
@@ -85,22 +89,53 @@ def with_right_sums(data: bytes, others: list[bytes], draw: random.Random) -> by
 
 
 def made_up(data: bytes, draw: random.Random) -> bytes:
-    """An archive whose header says something else, with the right check sum."""
+    """An archive whose header says something else, with the right check sum, and perhaps with another model."""
+
+    def number(largest: int) -> int:
+        return min(largest, max(1, draw.choice((1, 2, 3, 7, 8, 9, 100, 256, 2**16, 2**20, 2**24, 2**27, 2**40))))
+
     header = Archive(data).header
-    number = draw.choice((0, 1, 2, 3, 7, 100, 2**16, 2**26, 2**27, 2**40))
     fields = {
-        "colours": max(1, number),
-        "levels": min(256, max(2, number)),
-        "count": number,
-        "size": (max(1, number), draw.choice((1, 5, 2**20))),
-        "tile": max(1, min(256, number)),
-        "together": max(1, min(2**16, number)),
-        "padded": True,
-        "chunk": max(1, min(2**24, number)),
+        "count": number(2**40),
+        "size": (number(2**27), number(2**27)),
+        "tile": number(256),
+        "together": number(2**16),
+        "chunk": number(2**24),
+        "padded": draw.random() < 0.5,
+        "colours": number(2**16),
+        "levels": max(2, number(256)),
     }
-    chosen = draw.sample(sorted(fields), draw.choice((1, 1, 2, 3)))
+    # Often those alone that fit the model, or nothing else is ever reached.
+    chosen = draw.sample(sorted(fields) if draw.random() < 0.2 else sorted(fields)[2:], draw.choice((1, 1, 2, 3, 5)))
     contents = dataclasses.replace(header.contents, **{name: fields[name] for name in chosen})
-    return container.write(contents, [(each.mode, header.bytes_of(data, each)) for each in header.chunks], header.model)
+    if draw.random() < 0.5:
+        sizes = [(number(2**20), number(2**20)) for _ in range(draw.choice((1, 3, 100)))]
+        contents = dataclasses.replace(contents, size=None, sizes=tuple(sizes), count=len(sizes), names=())
+    parts = [(each.mode, header.bytes_of(data, each)) for each in header.chunks]
+    if (missing := min(1000, contents.chunk_count()) - len(parts)) > 0:
+        parts += [draw.choice(parts or [(container.Mode.MODEL, b"")])] * missing
+    model = header.model_bytes() if header.model else b""
+    if model and draw.random() < 0.3:
+        names = [name for name in ("layers", "hidden", "head", "kernel", "first_kernel") if draw.random() < 0.3]
+        model, digest = another_model({name: number(2**30) for name in names}, draw)
+        contents = dataclasses.replace(contents, digest=digest)
+    return container.write(contents, parts, model)
+
+
+def another_model(fields: dict[str, int], draw: random.Random) -> tuple[bytes, bytes]:
+    """One of zeros, of the colours and levels of the others, and its digest, if it is a model at all."""
+    fields = {name: value | (name.endswith("kernel")) for name, value in fields.items()}
+    config = {"network": draw.choice(NETWORKS), "colours": 1, "levels": 3, **fields}
+    text = json.dumps(config).encode()
+    count = draw.choice((8, 1000, 2**20))
+    if all(2 < value <= 16 for value in fields.values()):
+        count = sum(tensor.numel() for tensor in PixelRNN(ModelConfig(**config)).state_dict().values())
+    plain = varint(len(text)) + text + bytes(8 * min(count, 2**22))
+    model = varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ, preset=0)
+    try:
+        return model, IntegerModel.from_bytes(model).digest
+    except ArchiveError:
+        return model, bytes(32)
 
 
 def main(count: int, seed: int) -> None:
@@ -120,6 +155,10 @@ def main(count: int, seed: int) -> None:
                 raise SystemExit(f"archive {number}: symbols that there are not")
         except ArchiveError as error:
             outcomes[type(error).__name__] += 1
+        except ValueError as error:
+            if "read them in parts" not in str(error):
+                raise
+            outcomes["more than fits"] += 1
         seconds = time.monotonic() - begun
         slowest = max(slowest, seconds)
         if seconds > SLOWEST:
@@ -131,6 +170,8 @@ def main(count: int, seed: int) -> None:
     print(f"slowest {slowest:.2f} s; memory grew by {more / 1024:.0f} MiB")
     if outcomes["other images, damaged"]:
         raise SystemExit("damage went unnoticed")
+    if more > MOST_KIB:
+        raise SystemExit("that is too much memory")
 
 
 if __name__ == "__main__":

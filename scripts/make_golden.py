@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         "diagonal-bilstm": (ModelConfig(network="diagonal_bilstm", **small), [(9, 7)] * 6),
         "row-lstm": (ModelConfig(network="row_lstm", colours=3, levels=256, **small), [(6, 8)] * 3),
         "pixelcnn": (ModelConfig(network="pixelcnn", colours=2, levels=5, **small), [(5, 9), (7, 3), (5, 9)]),
-        "multiscale": (MultiScaleConfig(sizes=(3, 6), scales=(scale, scale), conditioning=4), [(6, 6), (8, 5)]),
+        "multiscale": (MultiScaleConfig(sizes=(4, 8), scales=(scale, scale), conditioning=4), [(8, 8), (10, 5)]),
     }
     record = {}
     for seed, (name, (config, sizes)) in enumerate(configs.items()):
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
         data = compress(
             model,
             images,
-            tile=None if draw else 6,
+            tile=None if draw else 8,
             chunk=300,
             embed_model=True,
             names=[f"{n}.png" for n in range(len(images))],

@@ -22,6 +22,7 @@ from pixelrnn.codec import (
     IntegerModel,
     NewerError,
     WrongModelError,
+    archive,
     chunks,
     compress,
     container,
@@ -30,6 +31,7 @@ from pixelrnn.codec import (
 )
 from pixelrnn.codec.coding import Encoder
 from pixelrnn.codec.container import Contents, Mode
+from pixelrnn.codec.memory import scan_bytes
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import NETWORKS
 
@@ -48,7 +50,7 @@ def make(network="row_lstm", colours=1, levels=2, seed=3, **fields):
 def scales(colours=2, levels=5):
     scale = ModelConfig(network="row_lstm", layers=1, hidden=4, head=6, colours=colours, levels=levels)
     torch.manual_seed(1)
-    return MultiScalePixelRNN(MultiScaleConfig(sizes=(2, 4), scales=(scale,) * 2, conditioning=3))
+    return MultiScalePixelRNN(MultiScaleConfig(sizes=(4, 8), scales=(scale,) * 2, conditioning=3))
 
 
 def images_of(model, count, height, width, seed=1):
@@ -78,11 +80,11 @@ class TestRoundTrip:
         if chunk.mode == Mode.MODEL:
             assert 8 * chunk.length <= 1.001 * bits + 64
 
-    @pytest.mark.parametrize("chunk", [1, 40, 41, 10**6])
-    @pytest.mark.parametrize("tile", [1, 3, 100])
+    @pytest.mark.parametrize("chunk", [1, 340, 341, 10**6])
+    @pytest.mark.parametrize("tile", [8, 9, 100])
     def test_whatever_chunks_and_tiles_are(self, tile, chunk):
         model = make(colours=2, levels=3)
-        images = images_of(model, 5, 4, 5)
+        images = images_of(model, 5, 10, 17)
         data = compress(model, images, tile=tile, chunk=chunk, names=[f"a/{n}.png" for n in range(5)])
         assert torch.equal(decompress(model, data), images)
         header = Archive(data).header
@@ -90,10 +92,10 @@ class TestRoundTrip:
         assert header.contents.names == tuple(f"a/{n}.png" for n in range(5))
         assert header.end == len(data)
 
-    @pytest.mark.parametrize("tile", [3, 256])
+    @pytest.mark.parametrize("tile", [8, 256])
     def test_sizes_may_differ(self, tile):
         model = make("diagonal_bilstm", 1, 7)
-        images = [images_of(model, 1, *size)[0] for size in ((3, 4), (7, 2), (3, 4), (1, 1), (4, 4), (4, 4))]
+        images = [images_of(model, 1, *size)[0] for size in ((3, 14), (17, 2), (3, 14), (1, 1), (4, 4), (4, 4))]
         for chunk in (1, 20, 1000):
             data = compress(model, images, tile=tile, chunk=chunk)
             found = decompress(model, data)
@@ -102,13 +104,13 @@ class TestRoundTrip:
 
     def test_images_of_several_scales_are_padded_and_come_back(self):
         model = scales()
-        for size in ((4, 4), (5, 9), (3, 2)):
+        for size in ((8, 8), (9, 17), (3, 2)):
             images = images_of(model, 3, *size)
             assert torch.equal(decompress(model, compress(model, images)), images)
-        with pytest.raises(ValueError, match="tile=3: this model has images of 4 × 4 alone"):
-            compress(model, images, tile=3)
-        alone = MultiScalePixelRNN(model.config, only=4)
-        with pytest.raises(ValueError, match="size 4 alone"):
+        with pytest.raises(ValueError, match="tile=9: this model has images of 8 × 8 alone"):
+            compress(model, images, tile=9)
+        alone = MultiScalePixelRNN(model.config, only=8)
+        with pytest.raises(ValueError, match="size 8 alone"):
             compress(alone, images)
 
     def test_an_archive_of_nothing(self):
@@ -129,7 +131,10 @@ class TestRoundTrip:
         found = decompress(model, bytes(data), damaged="skip")
         assert [image is None for image in found] == [True] * 4 + [False] * 2
         assert torch.equal(torch.stack(found[4:]), images[4:])
-        assert [str(chunk) for chunk in Archive(bytes(data)).damaged()] == ["images 0 to 1", "images 2 to 3"]
+        damage = Archive(bytes(data)).damage()
+        assert [text.split(":")[0] for text in damage] == ["images 0 to 1", "images 2 to 3"]
+        assert Archive(bytes(data)).damage([4, 5]) == []
+        assert len(Archive(bytes(data)).damage([0, 5])) == 1
         for number in (-1, 6):
             with pytest.raises(ValueError, match=f"there is no image {number}: they are 0 … 5"):
                 decompress(model, bytes(data), [number])
@@ -146,10 +151,13 @@ class TestRoundTrip:
 
     def test_the_size_of_training_images_is_that_of_tiles(self):
         model = make()
-        model.provenance = {"height": 3, "width": 5}
-        data = compress(model, images_of(model, 1, 12, 12))
-        assert Archive(data).contents.tile == 5
-        assert torch.equal(decompress(make(), data), images_of(model, 1, 12, 12))
+        for size, tile in (((3, 9), 9), ((3, 5), 8), ((300, 5), 256), ((), 256)):
+            model.provenance = dict(zip(("height", "width"), size, strict=False))
+            data = compress(model, images_of(model, 1, 12, 12), embed_model=True)
+            assert Archive(data).contents.tile == tile
+            assert torch.equal(decompress(make(), data), images_of(model, 1, 12, 12))
+            # The model that travelled along goes on with such tiles.
+            assert Archive(compress(Archive(data).model(), images_of(model, 1, 12, 12))).contents.tile == tile
 
     def test_progress_counts_images(self):
         model, done = make(), []
@@ -220,8 +228,10 @@ class TestBadInput:
         model = make()
         images = images_of(model, 2, 2, 2)
         for options, match in (
-            ({"tile": 0}, "tile=0"),
-            ({"tile": 2.0}, "tile=2.0"),
+            ({"tile": 7}, "tile=7"),
+            ({"tile": 257}, "tile=257"),
+            ({"tile": 9.0}, "tile=9.0"),
+            ({"tile": True}, "tile=True"),
             ({"chunk": 0}, "chunk=0"),
             ({"chunk": 2**40}, "chunk=1099511627776"),
             ({"names": ["a"]}, "1 names for 2 images"),
@@ -260,7 +270,7 @@ class TestBadInput:
             decompress(make(seed=4), data)
         with pytest.raises(WrongModelError, match="no model is given"):
             decompress(None, data)
-        for place in (6, 7):
+        for place in (5, 6):
             newer = bytearray(data)
             newer[place] += 1
             with pytest.raises(NewerError, match="update pixelrnn"):
@@ -275,8 +285,7 @@ class TestBadInput:
 
 def rewritten(data, **changes):
     """An archive whose header says something else, with the right check sum."""
-    archive = Archive(data)
-    header = archive.header
+    header = Archive(data).header
     parts = [(chunk.mode, header.bytes_of(data, chunk)) for chunk in header.chunks]
     return container.write(dataclasses.replace(header.contents, **changes), parts, header.model)
 
@@ -345,9 +354,9 @@ class TestDamage:
         colours=st.integers(1, 2**16),
     )
     def test_headers_that_lie_take_no_memory(self, **changes):
-        archive = Archive(self.PLAIN)
-        contents = dataclasses.replace(archive.contents, **changes)
-        parts = [(chunk.mode, archive.header.bytes_of(self.PLAIN, chunk)) for chunk in archive.header.chunks]
+        whole = Archive(self.PLAIN)
+        contents = dataclasses.replace(whole.contents, **changes)
+        parts = [(chunk.mode, whole.header.bytes_of(self.PLAIN, chunk)) for chunk in whole.header.chunks]
         data = container.write(contents, parts)
         tracemalloc.start()
         try:
@@ -361,7 +370,7 @@ class TestDamage:
         "changes",
         [
             {"tile": 257},
-            {"tile": 0},
+            {"tile": 7},
             {"together": 0},
             {"together": 2**16 + 1},
             {"chunk": 2**24 + 1},
@@ -372,8 +381,27 @@ class TestDamage:
     )
     def test_what_would_take_much_memory_is_refused(self, changes):
         contents = dataclasses.replace(Archive(self.PLAIN).contents, **changes)
-        with pytest.raises(DamagedError, match="a number is"):
+        with pytest.raises(DamagedError, match=r"a number is (too small|\d)"):
             Archive(container.write(contents, [(Mode.MODEL, b"")] * 5))
+
+    def test_scans_that_would_take_much_memory_are_refused(self, monkeypatch):
+        model = make("row_lstm", hidden=64, layers=3)
+        data = compress(model, images_of(model, 1, 9, 9))
+        monkeypatch.setattr(archive, "MOST", 2**20)
+        with pytest.raises(ValueError, match="tile=64: a scan of it takes 7 MiB"):
+            compress(model, images_of(model, 1, 64, 64), tile=64)
+        with pytest.raises(DamagedError, match=r"the header asks for \d+ MiB to scan 2 tiles together"):
+            decompress(model, rewritten(data, size=(30, 30), count=2, together=2))
+        monkeypatch.setattr(archive, "USUAL", 2**20)
+        assert Archive(compress(model, images_of(model, 3, 9, 9))).contents.together == 2
+
+    @pytest.mark.parametrize("network", NETWORKS)
+    def test_the_memory_of_a_scan_is_known_beforehand(self, network):
+        for fields in ({}, {"hidden": 40, "layers": 5}, {"kernel": 5, "first_kernel": 9}):
+            model = IntegerModel(make(network, 3, 5, **{"hidden": 8, **fields})).model
+            for size in ((5, 7), (40, 30), (8, 100)):
+                steps = model.start_scan(*size)
+                assert steps.bytes_per_image <= scan_bytes(model.config, *size) <= 12 * steps.bytes_per_image + 2**17
 
     def test_more_images_than_fit_are_given_in_parts(self):
         with pytest.raises(ValueError, match="the images have 60 symbols, largest=59: read them in parts"):
@@ -414,12 +442,14 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("config", "values", "match"),
         [
-            (b'{"network":"row_lstm","layers":1000000000}', 8, "more than 1024 layers"),
+            (b'{"network":"row_lstm","layers":1000000000}', 8, "more than 256 layers"),
             (b'{"network":"row_lstm","hidden":10000}', 8, "it needs .* weights, there are 8"),
             (b'{"network":"row_lstm","hidden":1000000000000000000000}', 8, "does not describe a network"),
             (b'{"network":"transformer"}', 8, "does not describe a network"),
             (b'{"sizes":[1,2],"scales":7}', 8, "does not describe a network"),
-            (b"[" * 100_000, 8, "does not describe a network"),
+            (b"[" * 60_000, 8, "does not describe a network"),
+            (b"[],"[:3] * 40_000, 8, "must be at most 65536"),
+            (b'{"network":"row_lstm","first_kernel":33}', 8, "a kernel of more than 31"),
             (b"[]", 8, "not an object"),
             (b"\xff", 8, "does not describe a network"),
         ],
@@ -447,7 +477,11 @@ class TestDamage:
             IntegerModel.from_bytes(model.to_bytes())
 
     def test_a_header_that_does_not_fit_the_model(self):
-        for changes in ({"colours": 2}, {"levels": 4}, {"tile": 4, "padded": True}):
+        for changes in (
+            {"colours": 2},
+            {"levels": 4},
+            {"tile": 8, "padded": True},
+        ):
             with pytest.raises(DamagedError, match="the header has"):
                 contents = dataclasses.replace(Archive(self.PLAIN).contents, **changes)
                 decompress(self.MODEL, container.write(contents, [(Mode.MODEL, b"")] * contents.chunk_count()))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pixelrnn
@@ -99,9 +100,18 @@ def test_inspect_needs_no_model(run, model, photos):
     data = bytearray(Path("images.prnn").read_bytes())
     data[-1] ^= 1
     Path("images.prnn").write_bytes(data)
-    assert "DAMAGED: image 2\n" in run("inspect", "images.prnn").out
+    assert "DAMAGED: image 2: damaged, the check sum is another\n" in run("inspect", "images.prnn").out
     record = json.loads(run("inspect", "images.prnn", "--json").out)
-    assert record["damaged"] == ["image 2"]
+    assert record["damaged"] == ["image 2: damaged, the check sum is another"]
+    data[-1] ^= 1
+    header = Archive(bytes(data)).header
+    data[header.length + len(header.model) - 1] ^= 1
+    Path("images.prnn").write_bytes(data + b"abc")
+    text = run("inspect", "images.prnn").out
+    assert (
+        "DAMAGED: the model in the archive is damaged, the check sum is another; 3 bytes follow the last chunk\n"
+        in text
+    )
     assert record["names"] == ["a.png", "b.png", "more/a.png"]
     assert record["model"] == Archive(bytes(data)).contents.digest.hex()
 
@@ -114,8 +124,10 @@ def test_damage_costs_a_chunk(run, refused, model, photos):
     data[header.length + header.chunks[1].start] ^= 1
     Path("images.prnn").write_bytes(data)
     line = refused("decompress", folder, "images.prnn", "-o", "out")
-    assert "1 of 3 chunks are damaged, the first with image 1; --keep-going" in line
+    assert "image 1: damaged, the check sum is another; --keep-going" in line
     assert not Path("out").exists()
+    # It does not concern other images.
+    assert run("decompress", folder, "images.prnn", "-o", "others", "--images", "0,2").out == "others: 2 images\n"
     assert "1 images are lost: 1" in refused("decompress", folder, "images.prnn", "-o", "out", "--keep-going")
     assert sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*.png")) == ["a.png", "more/a.png"]
 
@@ -141,13 +153,62 @@ def test_nothing_is_replaced_unless_asked(run, refused, model):
         run("decompress", model(), "images.prnn", "-o", out, "--overwrite")
 
 
-def test_two_names_that_would_be_one_file(run, model):
-    Path("photos").mkdir()
-    for name in ("a.png", "a.bmp"):
-        Image.fromarray(np.zeros((5, 6), np.uint8)).save(f"photos/{name}")
-    run("compress", model(), "photos")
+@pytest.mark.parametrize(
+    "names",
+    [("a.png", "a.bmp"), ("a.png", "A.png"), ("a.bmp", "a.png/b.bmp"), ("u\u0308.png", "\u00fc.png")],
+    ids=ascii,
+)
+def test_names_that_some_system_takes_for_one(run, model, names):
+    """Then files are numbered, all of them, whichever are asked for."""
+    images = torch.zeros(3, 1, 5, 6, dtype=torch.long)
+    Path("images.prnn").write_bytes(pixelrnn.compress(pixelrnn.load(model()), images, names=[*names, "c.png"]))
     run("decompress", model(), "images.prnn", "-o", "out")
-    assert sorted(p.name for p in Path("out").iterdir()) == ["a.bmp-00000.png", "a.png-00001.png"]
+    assert sorted(p.name for p in Path("out").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    run("decompress", model(), "images.prnn", "-o", "one", "--images", "2")
+    assert [p.name for p in Path("one").iterdir()] == ["00002.png"]
+
+
+def test_nothing_is_written_elsewhere(run, refused, model):
+    images = torch.zeros(2, 1, 5, 6, dtype=torch.long)
+    Path("images.prnn").write_bytes(pixelrnn.compress(pixelrnn.load(model()), images, names=["a.png", "sub/b.png"]))
+    Path("elsewhere").mkdir()
+    Path("out").mkdir()
+    Path("out/sub").symlink_to(Path("elsewhere").absolute())
+    assert "a link in out leads elsewhere" in refused("decompress", model(), "images.prnn", "-o", "out", "--overwrite")
+    assert list(Path("elsewhere").iterdir()) == []
+    assert not Path("out/a.png").exists()
+    Path("two").mkdir()
+    Path("two/a.png").symlink_to("nowhere")
+    assert "a.png: is there already" in refused("decompress", model(), "images.prnn", "-o", "two")
+
+
+def test_names_are_made_to_fit_any_system(run, model):
+    Path("photos/aux").mkdir(parents=True)
+    Path("target").mkdir()
+    Image.fromarray(np.zeros((5, 6), np.uint8)).save("target/x.png")
+    for name in ("a:b.png", "aux/c .png", "nul.png"):
+        Path(f"photos/{name}").symlink_to(Path("target/x.png").absolute())
+    run("compress", model(), "photos")
+    assert set(Archive(Path("images.prnn").read_bytes()).contents.names) == {"a_b.png", "_aux/c .png", "_nul.png"}
+
+
+def test_a_lost_image_of_an_array_is_zero(run, refused, model):
+    np.save("images.npy", np.ones((5, 1, 5, 6), np.uint8))
+    run("compress", model(), "images.npy", "--chunk", "60")
+    data = bytearray(Path("images.prnn").read_bytes())
+    header = Archive(bytes(data)).header
+    data[header.length + header.chunks[1].start] ^= 1
+    Path("images.prnn").write_bytes(data)
+    assert "2 images are lost: 2, 3" in refused("decompress", model(), "images.prnn", "-o", "a.npy", "--keep-going")
+    assert np.load("a.npy").mean((1, 2, 3)).tolist() == [1, 1, 0, 0, 1]
+
+
+def test_an_archive_is_not_replaced_unless_asked(run, refused, model):
+    np.save("images.npy", np.ones((5, 1, 5, 6), np.uint8))
+    run("compress", model(), "images.npy")
+    assert "images.prnn: is there already" in refused("compress", model(), "images.npy")
+    assert "images.npy: is there already" in refused("compress", model(), "images.npy", "-o", "images.npy")
+    run("compress", model(), "images.npy", "--overwrite")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +238,8 @@ def test_mistakes_are_one_line(run, refused, model, arguments, match):
     run("compress", model(), "images.npy")
     before = sorted(Path().rglob("*"))
     words = {"MODEL": model(), "OTHER": model(1, 3)}
+    if arguments[0] == "compress" and "-o" not in arguments:
+        arguments = [*arguments, "-o", "new.prnn"]
     assert match in refused(*(words.get(word, word) for word in arguments))
     assert {*Path().rglob("*")} - {*before} <= {Path("model-1-3"), *Path("model-1-3").iterdir()} | set()
 

@@ -196,7 +196,7 @@ def compress(
     ] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Decode each chunk, and compare.")] = True,
     tile: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Side of the tiles of large images. Default: as in training.")
+        int | None, typer.Option(min=8, max=256, help="Side of the tiles of large images. Default: as in training.")
     ] = None,
     chunk: Annotated[
         int | None, typer.Option(min=1, help="Symbols of a chunk; damage costs a chunk. Default: 262144.")
@@ -204,10 +204,11 @@ def compress(
     quantise: Annotated[
         bool, typer.Option("--quantise", help="Accept pictures that lose greys, as the model has fewer levels.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an archive that is there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compress images without loss into one archive (docs/format.md)."""
-    commands.compress(model, images or [], data, split, out, embed, verify, tile, chunk, quantise, as_json)
+    commands.compress(model, images or [], data, split, out, embed, verify, tile, chunk, quantise, overwrite, as_json)
 
 
 @app.command()

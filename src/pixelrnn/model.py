@@ -118,6 +118,8 @@ class ImageModel(
             ValueError: not of that shape, or a symbol out of range.
         """
         self._check_layout(images)
+        if images.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which have no order in PyTorch
+            images = images.to(torch.int64)
         if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.config.levels:
             raise ValueError(
                 f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.config.levels - 1}"

@@ -3,6 +3,7 @@
 Shape letters: `B` images, `C` colours, `H` rows, `W` columns.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -17,13 +18,16 @@ from pixelrnn.codec.container import (
     LARGEST_CHUNK,
     LARGEST_IMAGE,
     LARGEST_TILE,
+    MOST_LISTED,
     MOST_TOGETHER,
+    SMALLEST_TILE,
     Chunk,
     Contents,
     Mode,
 )
 from pixelrnn.codec.errors import ArchiveError, DamagedError, WrongModelError
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
+from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
 from pixelrnn.config import Config, MultiScaleConfig
 from pixelrnn.model import ImageModel
 
@@ -31,9 +35,6 @@ __all__ = ["Archive", "compress", "decompress"]
 
 LARGEST_RESULT = 1 << 28
 """Symbols that `decompress` gives at a time, if nothing else is said."""
-STATE = 1 << 25
-"""Features of the layers, at the positions of all tiles that are scanned together, about."""
-
 Progress = Callable[[int], None]
 """Told how many images are done."""
 Images = Tensor | Sequence[Tensor]
@@ -61,7 +62,7 @@ def compress(
         names: of each image, kept in the archive: relative paths, all different.
         embed_model: put the model into the archive, too.
         verify: decode each chunk, and compare.
-        tile: images are cut into tiles of at most this side, at most 256, which are coded together. None is the larger
+        tile: images are cut into tiles of at most this side, 8 … 256, which are coded together. None is the larger
             side of the model's training images, as far as it is known, for it knows no larger ones.
         chunk: symbols of a chunk of several images, at most. Chunks are independent: smaller ones cost more bytes, but
             less is lost when one is damaged, or decoded for the sake of one image.
@@ -77,7 +78,8 @@ def compress(
     """
     integers = model if isinstance(model, IntegerModel) else IntegerModel(model)
     found = _checked(integers.model, images)
-    contents = _contents(integers, found, _size_of(images), names, _tile_of(integers.model, tile), chunk)
+    contents = _contents(integers, found, _size_of(images), list(names), _tile_of(integers.model, tile), chunk)
+    embedded = _embedded(integers) if embed_model else b""
     parts: list[tuple[Mode, bytes]] = []
     for numbers in contents.chunks():
         own = found[numbers.start : numbers.stop]
@@ -87,7 +89,10 @@ def compress(
         parts.append((mode, data))
         if progress is not None:
             progress(numbers.stop)
-    return container.write(contents, parts, integers.to_bytes() if embed_model else b"")
+    data = container.write(contents, parts, embedded)
+    if container.read(data, ARITHMETIC).contents != contents:
+        raise ArchiveError("the header does not come back as it was: nothing is written")
+    return data
 
 
 def decompress(
@@ -120,7 +125,7 @@ def decompress(
     if damaged not in ("raise", "skip"):
         raise ValueError(f"damaged={damaged!r}: must be 'raise' or 'skip'")
     archive = Archive(data, model)
-    wanted = range(len(archive)) if numbers is None else numbers
+    wanted = range(len(archive)) if numbers is None else archive.checked(numbers)
     if (asked := archive.symbols(wanted)) > largest:
         raise ValueError(f"the images have {asked} symbols, largest={largest}: read them in parts, with Archive.read")
     found: dict[int, Tensor | None] = {}
@@ -171,7 +176,7 @@ class Archive:
         contents = self.contents
         if contents.size is not None:
             return len(numbers) * contents.colours * contents.size[0] * contents.size[1]
-        sizes = [contents.size_of(number) for number in self._checked(numbers)]
+        sizes = [contents.size_of(number) for number in self.checked(numbers)]
         return contents.colours * sum(height * width for height, width in sizes)
 
     def model(self) -> IntegerModel:
@@ -184,7 +189,10 @@ class Archive:
         if self._model is None:
             if not self.header.model:
                 raise WrongModelError(f"no model is given, and none is in the archive: it is {self._wanted}")
-            self._take(IntegerModel.from_bytes(self.header.model))
+            found = IntegerModel.from_bytes(self.header.model_bytes())
+            # As the model did, it cuts large images into such tiles.
+            found.model.provenance = {"height": self.contents.tile, "width": self.contents.tile}
+            self._take(found)
         assert self._model is not None
         return self._model
 
@@ -204,7 +212,9 @@ class Archive:
             DamagedError: a chunk is damaged, or there are bytes too many.
             ValueError: a number of an image that there is not.
         """
-        wanted = None if numbers is None else set(self._checked(numbers))
+        wanted = None if numbers is None else set(self.checked(numbers))
+        if any(chunk.mode == Mode.MODEL for chunk in self.header.chunks):
+            self.model()
         for chunk in self.header.chunks:
             asked = [number for number in chunk.images if wanted is None or number in wanted]
             if not asked:
@@ -220,14 +230,42 @@ class Archive:
         if wanted is None and damaged == "raise" and len(self._data) > self.header.end:
             raise DamagedError(f"{len(self._data) - self.header.end} bytes follow the last chunk")
 
-    def damaged(self) -> list[Chunk]:
-        """Chunks whose bytes are not those that were written; nothing is decoded."""
+    def damage(self, numbers: Sequence[int] | None = None) -> list[str]:
+        """What is not as it was written, of chunks with the images of these numbers, or of all; nothing is decoded.
+
+        Raises:
+            ValueError: a number of an image that there is not.
+        """
+        wanted = None if numbers is None else set(self.checked(numbers))
         found = []
         for chunk in self.header.chunks:
             try:
-                self.header.bytes_of(self._data, chunk)
-            except DamagedError:
-                found.append(chunk)
+                if wanted is None or not wanted.isdisjoint(chunk.images):
+                    self.header.bytes_of(self._data, chunk)
+            except DamagedError as error:
+                found.append(str(error))
+        if wanted is None and self.header.model:
+            try:
+                self.header.model_bytes()
+            except DamagedError as error:
+                found.append(str(error))
+        if wanted is None and len(self._data) > self.header.end:
+            found.append(f"{len(self._data) - self.header.end} bytes follow the last chunk")
+        return found
+
+    def checked(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Numbers of images that there are.
+
+        Raises:
+            ValueError, TypeError: one is none.
+        """
+        known = range(len(self))
+        if isinstance(numbers, range) and numbers == known:
+            return numbers
+        found = [operator.index(number) for number in numbers]
+        for number in found:
+            if number not in known:
+                raise ValueError(f"there is no image {number}: they are 0 … {len(self) - 1}")
         return found
 
     def _decoded(self, chunk: Chunk) -> list[Symbols]:
@@ -237,12 +275,6 @@ class Archive:
             return chunks.decode(self.model().model, self.contents, chunk.mode, data, sizes)
         except DamagedError as error:
             raise DamagedError(f"{chunk}: {error}") from None
-
-    def _checked(self, numbers: Sequence[int]) -> Sequence[int]:
-        for number in numbers:
-            if not 0 <= number < len(self):
-                raise ValueError(f"there is no image {number}: they are 0 … {len(self) - 1}")
-        return numbers
 
     def _take(self, model: IntegerModel) -> None:
         ours, config = self.contents, model.model.config
@@ -256,6 +288,8 @@ class Archive:
         side = config.sizes[-1] if isinstance(config, MultiScaleConfig) else None
         if side != (ours.tile if ours.padded else None):
             raise DamagedError(f"the header has tiles of {ours.tile} that the model cannot have")
+        if (needed := _memory(config, ours)) > MOST:
+            raise DamagedError(f"the header asks for {needed >> 20} MiB to scan {ours.together} tiles together")
         self._model = model
 
     @property
@@ -301,22 +335,57 @@ def _tile_of(model: ImageModel, tile: int | None) -> int:
         side = model.config.sizes[-1]
         if tile not in (None, side):
             raise ValueError(f"tile={tile}: this model has images of {side} × {side} alone")
-        if side > LARGEST_TILE:
-            raise ValueError(f"this model has images of {side} × {side}: tiles have sides of at most {LARGEST_TILE}")
+        if not SMALLEST_TILE <= side <= LARGEST_TILE:
+            raise ValueError(
+                f"this model has images of {side} × {side}: tiles have {SMALLEST_TILE} … {LARGEST_TILE} rows"
+            )
         return side
     if tile is None:
         known = max(model.provenance.get("height", 0), model.provenance.get("width", 0))
-        return min(known or LARGEST_TILE, LARGEST_TILE)
-    if isinstance(tile, bool) or not isinstance(tile, int) or not 1 <= tile <= LARGEST_TILE:
-        raise ValueError(f"tile={tile!r}: must be a whole number of pixels, 1 … {LARGEST_TILE}")
+        return min(max(known, SMALLEST_TILE), LARGEST_TILE) if known else LARGEST_TILE
+    if isinstance(tile, bool) or not isinstance(tile, int) or not SMALLEST_TILE <= tile <= LARGEST_TILE:
+        raise ValueError(f"tile={tile!r}: must be a whole number of pixels, {SMALLEST_TILE} … {LARGEST_TILE}")
     return tile
 
 
 def _together(config: Config, images: Sequence[Symbols], tile: int) -> int:
-    """How many tiles to scan together, so that the state of the scan stays below half a gigabyte, about."""
-    largest = max((min(tile, image.shape[1]) * min(tile, image.shape[2]) for image in images), default=1)
-    features = sum(network.layers * network.hidden for network in config.networks)
-    return min(MOST_TOGETHER, max(1, STATE // (largest * features)))
+    """How many tiles to scan together, so that this takes no more memory than usual, if one alone does not.
+
+    Raises:
+        ValueError: one takes more than a decoder would allow.
+    """
+    height, width = (max((min(tile, image.shape[axis]) for image in images), default=1) for axis in (1, 2))
+    if (needed := scan_bytes(config, height, width)) > MOST:
+        raise ValueError(
+            f"tile={tile}: a scan of it takes {needed >> 20} MiB with this model, at most {MOST >> 20} may"
+        )
+    return min(MOST_TOGETHER, max(1, USUAL // needed))
+
+
+def _memory(config: Config, contents: Contents) -> int:
+    """Bytes that scanning takes, about, as the header has it."""
+    sizes = contents.sizes if contents.size is None else [contents.size]
+    height, width = (max((min(contents.tile, size[axis]) for size in sizes), default=1) for axis in (0, 1))
+    if contents.padded:
+        height = width = contents.tile
+    together = max(1, min(contents.together, chunks.TOGETHER // (contents.colours * height * width)))
+    return together * scan_bytes(config, height, width)
+
+
+def _embedded(model: IntegerModel) -> bytes:
+    """The bytes of a model that is to travel along.
+
+    Raises:
+        ValueError: no decoder would take it.
+    """
+    data = model.to_bytes()
+    try:
+        back = IntegerModel.from_bytes(data)
+    except DamagedError as error:
+        raise ValueError(f"embed_model: this model cannot travel in an archive: {error}") from None
+    if back.digest != model.digest:
+        raise ArchiveError("the model does not come back as it was: nothing is written")
+    return data
 
 
 def _contents(
@@ -329,13 +398,15 @@ def _contents(
 ) -> Contents:
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= LARGEST_CHUNK:
         raise ValueError(f"chunk={chunk!r}: must be a number of symbols, 1 … {LARGEST_CHUNK}")
+    if len(images) > MOST_LISTED and (names or size is None):
+        raise ValueError(f"{len(images)} images: at most {MOST_LISTED} in an archive can have names, or other sizes")
     if names and len(names) != len(images):
         raise ValueError(f"{len(names)} names for {len(images)} images: must be as many")
+    for name in names:
+        container.check_name(name)
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise ValueError(f"name {twice!r} is there twice: names must differ")
-    for name in names:
-        container.check_name(name)
     config = model.model.config
     return Contents(
         digest=model.digest,

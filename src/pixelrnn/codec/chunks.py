@@ -5,9 +5,10 @@ Shape letters: `C` colours, `H` rows, `W` columns, `T` side of a tile.
 
 import io
 import warnings
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -74,8 +75,7 @@ def decode(
     return images
 
 
-@dataclass(frozen=True)
-class _Tile:
+class _Tile(NamedTuple):
     """A part of an image of a chunk: its first row and column, and how many there are."""
 
     image: int
@@ -112,14 +112,14 @@ def _tiles(sizes: Sequence[tuple[int, ...]], tile: int) -> Iterator[_Tile]:
 
 def _batches(sizes: Sequence[tuple[int, ...]], contents: Contents) -> Iterator[tuple[list[_Tile], tuple[int, int]]]:
     """Tiles that are scanned together: those of a size, in order, and that size; the size that comes first is first."""
-
-    def size_of(tile: _Tile) -> tuple[int, int]:
-        return (contents.tile, contents.tile) if contents.padded else (tile.height, tile.width)
-
-    # Not a list of all tiles, which may be many: they are made once for each size.
-    for size in dict.fromkeys(map(size_of, _tiles(sizes, contents.tile))):
+    groups: dict[tuple[int, int], array[int]] = {}
+    for tile in _tiles(sizes, contents.tile):
+        size = (contents.tile, contents.tile) if contents.padded else (tile.height, tile.width)
+        # Plain numbers, as an image may have a million tiles.
+        groups.setdefault(size, array("q")).extend(tile)
+    for size, numbers in groups.items():
         each = max(1, min(contents.together, TOGETHER // (contents.colours * size[0] * size[1])))
-        tiles = (tile for tile in _tiles(sizes, contents.tile) if size_of(tile) == size)
+        tiles = map(_Tile._make, zip(*[iter(numbers)] * len(_Tile._fields), strict=True))
         while batch := list(islice(tiles, each)):
             yield batch, size
 
@@ -168,6 +168,8 @@ def _read_picture(data: bytes, contents: Contents, height: int, width: int) -> S
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+                if picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
+                    raise DamagedError(f"a picture has the mode {picture.mode}")
                 pixels = np.asarray(picture).astype(np.uint8)
     except Exception as error:
         raise DamagedError(f"a picture cannot be read: {error}") from None

@@ -3,6 +3,7 @@
 docs/format.md has the layout, byte by byte. Nothing here knows what a model is.
 """
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ __all__ = [
     "LARGEST_CHUNK",
     "LARGEST_IMAGE",
     "LARGEST_TILE",
+    "MOST_LISTED",
     "MOST_TOGETHER",
+    "SMALLEST_TILE",
     "Chunk",
     "Contents",
     "Header",
@@ -28,9 +31,9 @@ __all__ = [
     "write",
 ]
 
-MAGIC = b"\x89PRNN\n"
+MAGIC = b"\x89PRNN"
 VERSION = 1
-DIGEST = 32
+DIGEST, CRC = 32, 4
 CHUNK = 1 << 18
 """Symbols of a chunk, about."""
 LARGEST_CHUNK = 1 << 24
@@ -39,12 +42,16 @@ MOST_TOGETHER = 1 << 16
 """The most images of a chunk."""
 LARGEST_IMAGE = 1 << 27
 """The most symbols of an image: what a decoder may have to keep in memory, a byte each."""
-LARGEST_TILE = 256
-"""The largest side of a tile: what a decoder keeps of a scan grows with its square, times the features of the model."""
+SMALLEST_TILE, LARGEST_TILE = 8, 256
+"""Sides of tiles: there are not too many in an image, and what a decoder keeps of a scan of one is not too large."""
+MOST_LISTED = 1 << 18
+"""The most images whose sizes differ, or that have names."""
 LARGEST_INDEX = 1 << 26
 """Bytes of sizes and names, not compressed."""
 MOST_IMAGES = 1 << 40
-LONGEST_NAME = 1024
+LONGEST_NAME, LONGEST_PART = 1024, 240
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that are no files on some systems."""
 
 
 class Mode(IntEnum):
@@ -147,7 +154,7 @@ class Header:
     Attributes:
         contents: what is said of the images.
         chunks: in order.
-        model: bytes of the model, if it travels along, else nothing.
+        model: bytes of the model, if it travels along, else nothing; what comes first is its check sum.
         length: of all that comes before the model, in bytes.
         lengths: those bytes of it that tell how long each chunk is.
     """
@@ -162,6 +169,16 @@ class Header:
     def end(self) -> int:
         """Bytes of the whole archive."""
         return self.length + len(self.model) + sum(chunk.length for chunk in self.chunks)
+
+    def model_bytes(self) -> bytes:
+        """The bytes of the model.
+
+        Raises:
+            DamagedError: they are not those that were written.
+        """
+        if int.from_bytes(self.model[:CRC], "little") != zlib.crc32(self.model[CRC:]):
+            raise DamagedError("the model in the archive is damaged, the check sum is another")
+        return self.model[CRC:]
 
     def bytes_of(self, data: bytes, chunk: Chunk) -> bytes:
         """The bytes of a chunk.
@@ -186,6 +203,7 @@ def write(contents: Contents, chunks: Sequence[tuple[Mode, bytes]], model: bytes
         chunks: mode and bytes of each, of the images that `contents.chunks()` tells.
         model: bytes of the model, if it is to travel along.
     """
+    model = _crc(model) + model if model else b""
     index = index_of(contents)
     height, width = contents.size or (0, 0)
     fields = (
@@ -200,12 +218,16 @@ def write(contents: Contents, chunks: Sequence[tuple[Mode, bytes]], model: bytes
         len(index),
         len(model),
     )
-    table = [zlib.crc32(data).to_bytes(4, "little") for _, data in chunks]
+    table = [_crc(data) for _, data in chunks]
     table += [varint(len(data) << 2 | mode) for mode, data in chunks]
     header = b"".join(
         (MAGIC, bytes((VERSION, contents.arithmetic)), contents.digest, *map(varint, fields), index, *table)
     )
-    return b"".join((header, zlib.crc32(header).to_bytes(4, "little"), model, *(data for _, data in chunks)))
+    return b"".join((header, _crc(header), model, *(data for _, data in chunks)))
+
+
+def _crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(CRC, "little")
 
 
 def read(data: bytes, arithmetic: int) -> Header:
@@ -236,7 +258,7 @@ def read(data: bytes, arithmetic: int) -> Header:
     tile, together = reader.number(2 * LARGEST_TILE + 1), reader.number(MOST_TOGETHER)
     chunk = reader.number(LARGEST_CHUNK)
     index_length, model_length = reader.number(len(data)), reader.number(len(data))
-    if min(colours, levels - 1, tile >> 1, together, chunk) < 1 or (height == 0) != (width == 0):
+    if min(colours, levels - 1, together, chunk) < 1 or (height == 0) != (width == 0) or tile >> 1 < SMALLEST_TILE:
         raise DamagedError("the header is damaged: a number is too small")
     size = (height, width) if height else None
     sizes, names = _read_index(reader.take(index_length), count, size)
@@ -248,12 +270,12 @@ def read(data: bytes, arithmetic: int) -> Header:
     )
     if contents.chunk_count() * 5 > len(data) - reader.place:
         raise DamagedError(f"it ends early: {len(data)} bytes")
-    crcs = [int.from_bytes(reader.take(4), "little") for _ in contents.chunks()]
+    crcs = [int.from_bytes(reader.take(CRC), "little") for _ in contents.chunks()]
     before = reader.place
     entries = [(crc, reader.number(len(data) << 2 | 3)) for crc in crcs]
     lengths = reader.place - before
     ours = zlib.crc32(data[: reader.place])
-    if int.from_bytes(reader.take(4), "little") != ours:
+    if int.from_bytes(reader.take(CRC), "little") != ours:
         raise DamagedError("the header is damaged: the check sum is another")
     length, model = reader.place, data[reader.place : reader.place + model_length]
     if len(model) < model_length:
@@ -295,6 +317,8 @@ def _read_index(
         raise DamagedError(f"the header is damaged: {error}") from None
     if len(plain) > LARGEST_INDEX or not decompressor.eof or decompressor.unused_data:
         raise DamagedError("the header is damaged: sizes and names are cut, or too many")
+    if count > MOST_LISTED:
+        raise DamagedError(f"the header is damaged: {count} images have sizes or names, at most {MOST_LISTED} can")
     reader = Reader(plain)
     sizes = tuple(_read_size(reader) for _ in range(count)) if size is None else ()
     if reader.place == len(plain):
@@ -323,17 +347,23 @@ def _read_name(reader: Reader) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that could be of a file elsewhere.
+    """Refuse a name that could be of a file elsewhere, or of none on some system.
 
     Raises:
-        ValueError: it is not a relative path with `/` between its parts, or longer than `LONGEST_NAME` bytes.
+        TypeError: not a string.
+        ValueError: not a relative path with `/` between its parts, too long, or with parts that are no names of files.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name {name!r} is a {type(name).__name__}: must be a string")
     parts = name.split("/")
-    if (
-        not name.isprintable()
-        or "\\" in name
-        or ":" in name
-        or any(part in ("", ".", "..") for part in parts)
-        or len(name.encode()) > LONGEST_NAME
-    ):
-        raise ValueError(f"name {name!r}: must be a relative path, printable, with / between its parts")
+    right = name.isprintable() and not {*name} & {*'\\:*?"<>|'} and len(name.encode()) <= LONGEST_NAME
+    if not right or not all(map(_is_file_name, parts)):
+        raise ValueError(
+            f"name {name!r}: must be a relative path of at most {LONGEST_NAME} bytes, printable, with / between its "
+            f"parts, each of which is a name of a file on any system, of at most {LONGEST_PART} bytes"
+        )
+
+
+def _is_file_name(part: str) -> bool:
+    whole = part != "" and part[-1] not in ". " and len(part.encode()) <= LONGEST_PART
+    return whole and not DEVICE.fullmatch(part)

@@ -29,12 +29,14 @@ ARITHMETIC = 1
 """Version of how networks compute in integers: another one gives other numbers."""
 LARGEST_MODEL = 1 << 28
 """Bytes of a model that an archive may carry, not compressed."""
-MOST_LAYERS = 1024
+MOST_LAYERS, LARGEST_KERNEL, LARGEST_CONFIG = 256, 31, 1 << 16
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 24}]
 
 
 class IntegerModel:
     """A model in exact integer arithmetic.
+
+    What travels in an archive has at most 256 layers, kernels of 31 columns, and 2^28 bytes.
 
     Args:
         model: trained, of any kind; it is not changed.
@@ -73,7 +75,7 @@ class IntegerModel:
         size = reader.number(LARGEST_MODEL)
         plain = _decompressed(reader.rest(), size)
         reader = Reader(plain)
-        text = reader.take(reader.number(size))
+        text = reader.take(reader.number(LARGEST_CONFIG))
         values = _from_planes(reader.rest())
         try:
             model = _empty(json.loads(text), len(values))
@@ -121,8 +123,11 @@ def _empty(fields: Mapping[str, Any], values: int) -> ImageModel:
     if not isinstance(fields, Mapping):
         raise TypeError("it is not an object")
     config = config_from(fields)
-    if len(config.networks) > MOST_LAYERS or sum(network.layers for network in config.networks) > MOST_LAYERS:
+    networks = config.networks
+    if len(networks) > MOST_LAYERS or sum(network.layers for network in networks) > MOST_LAYERS:
         raise ValueError(f"more than {MOST_LAYERS} layers")
+    if max(max(network.kernel, network.first_kernel) for network in networks) > LARGEST_KERNEL:
+        raise ValueError(f"a kernel of more than {LARGEST_KERNEL} columns")
     with torch.device("meta"):
         needed = sum(math.prod(tensor.shape) for tensor in make_model(config).state_dict().values())
     if needed != values:

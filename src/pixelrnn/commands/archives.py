@@ -1,12 +1,12 @@
 """Commands of archives: compress, decompress and inspect."""
 
-import io
 import os
 import re
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from pixelrnn import codec, console
+from pixelrnn.codec import container
 from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import CHUNK, Contents
 from pixelrnn.commands.common import check_out, dataset_of, load_model
@@ -39,10 +40,13 @@ def compress(
     tile: int | None,
     chunk: int | None,
     quantise: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Compress image files, or a split of a data set, into one archive."""
     check_out(out)
+    if os.path.lexists(out) and not overwrite:
+        raise ValueError(f"{out}: is there already; give --overwrite, or another name")
     if bool(paths) == (data is not None):
         raise ValueError("give either IMAGES or --data")
     model = load_model(name)
@@ -77,11 +81,9 @@ def decompress(name: str | None, path: Path, out: Path, chosen: str | None, keep
     numbers = range(len(archive)) if chosen is None else _numbers(chosen, len(archive))
     if len(numbers) > MOST_FILES:
         raise ValueError(f"{path}: has {len(archive)} images: name at most {MOST_FILES} at a time with --images")
-    if (damaged := archive.damaged()) and not keep_going:
-        raise codec.DamagedError(
-            f"{path}: {len(damaged)} of {len(archive.header.chunks)} chunks are damaged, the first with {damaged[0]}; "
-            "--keep-going writes all other images"
-        )
+    damage = archive.damage(None if chosen is None else numbers)
+    if damage and not keep_going:
+        raise codec.DamagedError(f"{path}: {damage[0]}; --keep-going writes what is whole")
     lost: list[int] = []
     with console.counted("decompressing", len(numbers)) as progress:
         found = _followed(archive, numbers, keep_going, progress, lost)
@@ -133,11 +135,11 @@ def _described(data: bytes) -> dict[str, Any]:
         "payload_bytes": header.lengths + sum(chunk.length for chunk in header.chunks),
         "chunks": dict(modes),
         "tile": contents.tile,
-        "format": data[6],
+        "format": container.VERSION,
         "arithmetic": contents.arithmetic,
         "model": contents.digest.hex(),
         "names": list(contents.names),
-        "damaged": [str(chunk) for chunk in archive.damaged()],
+        "damaged": archive.damage(),
     }
 
 
@@ -157,15 +159,20 @@ def _from_files(model: ImageModel, paths: Sequence[str], quantise: bool) -> tupl
     if any(path.lower().endswith(ARRAYS) for path in paths):
         names = []
     else:
-        folders = [Path(path).expanduser().resolve() for path in paths]
+        # Links are files under the names they have.
+        folders = [Path(path).expanduser().absolute() for path in paths]
         base = os.path.commonpath([each if each.is_dir() else each.parent for each in folders])
-        names = [_archived(Path(label).expanduser().resolve().relative_to(base)) for label, _ in found]
+        names = [_archived(os.path.relpath(Path(label).expanduser(), base)) for label, _ in found]
     return [torch.from_numpy(image) for _, image in found], names
 
 
-def _archived(path: Path) -> str:
+def _archived(path: str) -> str:
     """A path as an archive may hold it."""
-    return "".join(each if each.isprintable() and each not in "\\:" else "_" for each in path.as_posix())
+    parts = []
+    for part in PurePosixPath(path).parts:
+        right = "".join(each if each.isprintable() and each not in '\\:*?"<>|' else "_" for each in part)
+        parts.append("_" + right if container.DEVICE.fullmatch(right) else right.rstrip(". ") or "_")
+    return "/".join(parts)
 
 
 def _numbers(text: str, count: int) -> list[int]:
@@ -199,26 +206,21 @@ def _write_array(
     images: Iterator[tuple[int, Symbols]], contents: Contents, numbers: Sequence[int], out: Path, overwrite: bool
 ) -> None:
     check_out(out)
-    if out.exists() and not overwrite:
+    if os.path.lexists(out) and not overwrite:
         raise ValueError(f"{out}: is there already; give --overwrite, or another name")
     if contents.size is None:
         raise ValueError(f"--out {out}: images of several sizes make no array; give a folder")
-    places = {number: place for place, number in enumerate(numbers)}
-    shape = (len(numbers), contents.colours, *contents.size)
-    with atomic_path(out) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape) if numbers else None
-        if array is None:
-            temporary.write_bytes(_empty_array(shape))
-        else:
-            for number, image in images:
-                array[places[number]] = image
-            array.flush()
-
-
-def _empty_array(shape: tuple[int, ...]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros(shape, np.uint8))
-    return buffer.getvalue()
+    one = (contents.colours, *contents.size)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(numbers), *one)}
+    with atomic_path(out) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        # Images come in the order of their numbers; what is lost is zero.
+        found = dict[int, Symbols]()
+        following = iter(images)
+        for number in numbers:
+            while number not in found and (image := next(following, None)) is not None:
+                found[image[0]] = image[1]
+            file.write(found.pop(number, np.zeros(one, np.uint8)).tobytes())
 
 
 def _write_pictures(
@@ -228,10 +230,13 @@ def _write_pictures(
         raise ValueError(f"--out {out}: images of {contents.colours} colours make no pictures; give a .npy file")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: is a file; give a folder, or a .npy file")
-    targets = {number: out / name for number, name in _file_names(contents, numbers).items()}
-    there = [path for path in targets.values() if path.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{there[0]}: is there already; give --overwrite, or another folder")
+    names = _file_names(contents)
+    targets = {number: out / (names[number] if names else _numbered(contents, number)) for number in numbers}
+    for path in targets.values():
+        if not path.parent.resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"{path}: a link in {out} leads elsewhere")
+        if os.path.lexists(path) and not (overwrite and path.is_file()):
+            raise ValueError(f"{path}: is there already; give --overwrite, or another folder")
     for number, image in images:
         path = targets[number]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,14 +249,13 @@ def _write_pictures(
             picture.save(temporary, format="PNG")
 
 
-def _file_names(contents: Contents, numbers: Sequence[int]) -> dict[int, str]:
-    """Those of the archive with suffix .png, or numbers; where that makes two the same, both."""
-    digits = max(5, len(str(contents.count - 1)))
-    if not contents.names:
-        return {number: f"{number:0{digits}d}.png" for number in numbers}
-    found = {number: str(Path(contents.names[number]).with_suffix(".png")) for number in numbers}
-    often = Counter(found.values())
-    return {
-        number: name if often[name] == 1 else f"{contents.names[number]}-{number:0{digits}d}.png"
-        for number, name in found.items()
-    }
+def _numbered(contents: Contents, number: int) -> str:
+    return f"{number:0{max(5, len(str(contents.count - 1)))}d}.png"
+
+
+def _file_names(contents: Contents) -> list[str]:
+    """Those of the archive with suffix .png; none, if some system would take two of them for one."""
+    found = [str(PurePosixPath(name).with_suffix(".png")) for name in contents.names]
+    plain = [unicodedata.normalize("NFC", name).casefold() for name in found]
+    folders = {str(folder) for name in plain for folder in PurePosixPath(name).parents}
+    return found if len({*plain}) == len(plain) and folders.isdisjoint(plain) else []
