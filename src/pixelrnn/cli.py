@@ -199,7 +199,7 @@ def compress(
         int | None, typer.Option(min=8, max=256, help="Side of the tiles of large images. Default: as in training.")
     ] = None,
     chunk: Annotated[
-        int | None, typer.Option(min=1, help="Symbols of a chunk; damage costs a chunk. Default: 262144.")
+        int | None, typer.Option(min=1, help="Symbols of a chunk; damage costs a chunk. Default: 196608.")
     ] = None,
     quantise: Annotated[
         bool, typer.Option("--quantise", help="Accept pictures that lose greys, as the model has fewer levels.")

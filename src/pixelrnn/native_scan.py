@@ -151,7 +151,7 @@ class NativeScan:
         self.conditioning = sum(line.outputs for line in program.lines if line.kind == Kind.CONDITIONING)
         self.batch = 0
         network, size = (lines, colours, levels, program.registers), (height, width, self.slope)
-        build, threads = choice.build(), torch.get_num_threads()
+        build, threads = choice.build(), choice.threads()
         if tables is None:
             self._scan = build.scan(*network, size, threads)
         else:

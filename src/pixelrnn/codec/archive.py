@@ -28,6 +28,7 @@ from pixelrnn.codec.container import (
 from pixelrnn.codec.errors import ArchiveError, DamagedError, WrongModelError
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
+from pixelrnn.codec.parallel import side_by_side
 from pixelrnn.config import Config, MultiScaleConfig
 from pixelrnn.model import ImageModel
 
@@ -81,12 +82,18 @@ def compress(
     contents = _contents(integers, found, _size_of(images), list(names), _tile_of(integers.model, tile), chunk)
     embedded = _embedded(integers) if embed_model else b""
     parts: list[tuple[Mode, bytes]] = []
-    for numbers in contents.chunks():
-        own = found[numbers.start : numbers.stop]
-        mode, data = chunks.encode(integers.model, contents, own)
+
+    def encoded() -> Iterator[tuple[range, Mode, bytes]]:
+        for numbers in contents.chunks():
+            yield numbers, *chunks.encode(integers.model, contents, found[numbers.start : numbers.stop])
+
+    def checked(chunk: tuple[range, Mode, bytes]) -> tuple[range, Mode, bytes]:
         if verify:
-            _verify(integers, contents, mode, data, own, numbers)
-        parts.append((mode, data))
+            _verify(integers, contents, chunk, found[chunk[0].start : chunk[0].stop])
+        return chunk
+
+    for numbers, mode, words in side_by_side(checked, encoded(), contents.chunk_count()):
+        parts.append((mode, words))
         if progress is not None:
             progress(numbers.stop)
     data = container.write(contents, parts, embedded)
@@ -215,18 +222,20 @@ class Archive:
         wanted = None if numbers is None else set(self.checked(numbers))
         if any(chunk.mode == Mode.MODEL for chunk in self.header.chunks):
             self.model()
-        for chunk in self.header.chunks:
-            asked = [number for number in chunk.images if wanted is None or number in wanted]
-            if not asked:
-                continue
+        asked = [each for each in self.header.chunks if wanted is None or not wanted.isdisjoint(each.images)]
+
+        def decoded(chunk: Chunk) -> list[Symbols] | None:
             try:
-                images = self._decoded(chunk)
+                return self._decoded(chunk)
             except DamagedError:
                 if damaged == "raise":
                     raise
-                yield from ((number, None) for number in asked)
-                continue
-            yield from ((number, images[number - chunk.images.start]) for number in asked)
+                return None
+
+        for chunk, images in zip(asked, side_by_side(decoded, asked, len(asked)), strict=True):
+            for number in chunk.images:
+                if wanted is None or number in wanted:
+                    yield number, None if images is None else images[number - chunk.images.start]
         if wanted is None and damaged == "raise" and len(self._data) > self.header.end:
             raise DamagedError(f"{len(self._data) - self.header.end} bytes follow the last chunk")
 
@@ -425,8 +434,9 @@ def _contents(
 
 
 def _verify(
-    model: IntegerModel, contents: Contents, mode: Mode, data: bytes, images: Sequence[Symbols], numbers: range
+    model: IntegerModel, contents: Contents, chunk: tuple[range, Mode, bytes], images: Sequence[Symbols]
 ) -> None:
+    numbers, mode, data = chunk
     sizes = [contents.size_of(number) for number in numbers]
     try:
         found = chunks.decode(model.model, contents, mode, data, sizes)

@@ -34,8 +34,8 @@ __all__ = [
 MAGIC = b"\x89PRNN"
 VERSION = 1
 DIGEST, CRC = 32, 4
-CHUNK = 1 << 18
-"""Symbols of a chunk, about."""
+CHUNK = 3 << 16
+"""Symbols of a chunk, at most: 250 digits of 28 × 28, or 64 RGB patches of 32 × 32."""
 LARGEST_CHUNK = 1 << 24
 """The most symbols of a chunk of several images."""
 MOST_TOGETHER = 1 << 16

@@ -1,12 +1,15 @@
 """Which implementation of the recurrent layers is used."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch  # before the extension, so that the two share one OpenMP runtime
 
 from pixelrnn.kernels import _native
 
-__all__ = ["BUILDS", "build", "chosen", "forget", "multiplies_bfloat16", "wanted"]
+__all__ = ["BUILDS", "build", "chosen", "forget", "limited", "multiplies_bfloat16", "threads", "wanted"]
 
 BUILDS = {build.name: build for build in _native.builds()}
 """The builds of the native kernels that this processor can run, by instruction set, best first."""
@@ -15,6 +18,23 @@ VARIABLE = "PIXELRNN_KERNELS"
 
 
 _choice: dict[str, str] = {}
+_local = threading.local()
+
+
+def threads() -> int:
+    """How many threads a scan may use: those of PyTorch, or fewer, see `limited`."""
+    return getattr(_local, "threads", None) or torch.get_num_threads()
+
+
+@contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Let scans that are begun by this thread use so many threads, for others of its kind work beside it."""
+    before = getattr(_local, "threads", None)
+    _local.threads = count
+    try:
+        yield
+    finally:
+        _local.threads = before
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
