@@ -17,6 +17,8 @@ from pixelrnn.codec import fixed_point as module
 from pixelrnn.codec.fixed_point import fixed_point
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
+from pixelrnn.kernels import choice
+from pixelrnn.kernels.choice import BUILDS
 from pixelrnn.likelihood import log_likelihood, logits_from_outputs
 from pixelrnn.scan import Steps, waves
 
@@ -369,3 +371,45 @@ class TestCoding:
                 continue
         with pytest.raises(coding.DamagedError, match="more words than such images have"):
             decode(integers, np.concatenate([words, words]), images.shape)
+
+
+class TestDecoders:
+    """That in C++ against the library's, by steps in C++ and in PyTorch."""
+
+    @pytest.mark.parametrize("build", BUILDS)
+    @pytest.mark.parametrize("threads", [1, 3])
+    @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 256), (2, 3)])
+    def test_both_read_the_same(self, monkeypatch, colours, levels, threads, build):
+        for network in NETWORKS:
+            integers = fixed_point(make(network, colours, levels))
+            images = images_of(integers, 5, 6, 9)
+            words, found = encode(integers, images), []
+            for kernels in (build, "reference"):
+                monkeypatch.setenv("PIXELRNN_KERNELS", kernels)
+                choice.forget()
+                with choice.limited(threads):
+                    found.append(decode(integers, words, images.shape))
+            assert torch.equal(found[0], images)
+            assert torch.equal(found[1], images)
+
+    @pytest.mark.parametrize("kernels", ["auto", "reference"])
+    def test_both_notice_words_that_are_too_few_or_too_many(self, monkeypatch, kernels):
+        monkeypatch.setenv("PIXELRNN_KERNELS", kernels)
+        choice.forget()
+        integers = fixed_point(make("row_lstm", 1, 16))
+        images = images_of(integers, 4, 6, 6)
+        words = encode(integers, images)
+        for wrong in (words[: len(words) // 2], np.append(words, [1, 2, 3, 4]), words[:0]):
+            with pytest.raises(coding.DamagedError):
+                decode(integers, np.asarray(wrong, np.uint32), images.shape)
+
+    def test_words_that_no_encoder_wrote(self):
+        integers = fixed_point(make("row_lstm", 1, 16))
+        with pytest.raises(coding.DamagedError, match="not those of such images"):
+            decode(integers, np.full(100, 2**32 - 1, np.uint32), (1, 1, 9, 9))
+
+    @pytest.fixture(autouse=True)
+    def forget(self, monkeypatch):
+        yield
+        monkeypatch.undo()
+        choice.forget()

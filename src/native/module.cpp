@@ -183,6 +183,14 @@ void scan_follow(Scan<Real>& scan, Address images, Index first, Index end, Addre
     scan.follow(at<std::int64_t>(images), first, end, at<Real>(outputs));
 }
 
+// Addresses of images and of which pixels are free, and of exponentials, of which there are so many.
+template <typename Real>
+bool scan_decode(Scan<Real>& scan, Address images, Index first, Index end, Address free, RangeDecoder& decoder, Address exponentials,
+                 Index count) {
+    nb::gil_scoped_release release;
+    return scan.decode(at<std::int64_t>(images), first, end, at<const bool>(free), decoder, at<const std::int64_t>(exponentials), count);
+}
+
 // Addresses of images, known, uniform and log_prob.
 template <typename Real>
 void scan_run(Scan<Real>& scan, Index first, Index end, std::array<Address, 4> a, double temperature) {
@@ -201,6 +209,7 @@ void add_scan(nb::module_& module, const char* name) {
         .def("step", &scan_step<Real>)
         .def("finish_row", &Its::finish_row, nb::call_guard<nb::gil_scoped_release>())
         .def("follow", &scan_follow<Real>)
+        .def("decode", &scan_decode<Real>)
         .def("run", &scan_run<Real>)
         .def("reorder", [](Its& scan, Address from) { scan.reorder(at<std::int64_t>(from)); });
 }
@@ -220,6 +229,13 @@ NB_MODULE(_native, module) {
         .def("exact_scan", &exact_scan)
         .def("convolve", &convolve)
         .def("convolve_backward", &convolve_backward);
+    nb::class_<RangeDecoder>(module, "RangeDecoder")
+        .def("__init__",
+             [](RangeDecoder* decoder, Address words, Index count) {
+                 const auto* from = at<const std::uint32_t>(words);
+                 new (decoder) RangeDecoder({from, from + count});
+             })
+        .def("finished", &RangeDecoder::finished);
     add_scan<float>(module, "Scan");
     add_scan<double>(module, "ExactScan");
     module.def("builds", [] {

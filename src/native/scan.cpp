@@ -44,6 +44,33 @@ private:
     double temperature_ = 1, highest_ = 0, total_ = 0;
 };
 
+// Frequencies of symbols from outputs that are integers, as codec/frequencies.py computes them.
+class Frequencies {
+public:
+    Frequencies(Index levels, const std::int64_t* exponentials, Index count)
+        : levels_(levels), table_(exponentials), last_(static_cast<Real>(count - 1)), found_(static_cast<std::size_t>(levels)) {}
+
+    const std::vector<std::int64_t>& of(const Real* outputs) {
+        const auto logit = [&](Index k) { return levels_ > 2 ? outputs[k] : k == 0 ? Real(0) : outputs[0]; };
+        Index likely = 0;
+        for (Index k = 1; k < levels_; ++k)
+            if (logit(k) > logit(likely)) likely = k;
+        const Real highest = logit(likely);
+        std::int64_t total = 0, left = std::int64_t{1} << RangeDecoder::PRECISION;
+        for (Index k = 0; k < levels_; ++k) total += found_[k] = table_[static_cast<Index>(std::min(highest - logit(k), last_))];
+        const std::int64_t shared = left - levels_;
+        for (Index k = 0; k < levels_; ++k) left -= found_[k] = 1 + found_[k] * shared / total;
+        found_[likely] += left;
+        return found_;
+    }
+
+private:
+    Index levels_;
+    const std::int64_t* table_;
+    Real last_;
+    std::vector<std::int64_t> found_;
+};
+
 class NetworkScan final : public Scan {
 public:
     NetworkScan(const Network& network, const ScanSize& size, int threads)
@@ -124,6 +151,35 @@ public:
                 finish_wave(part);
             }
         });
+    }
+
+    bool decode(std::int64_t* images, Index first, Index end, const bool* free, RangeDecoder& decoder,
+                const std::int64_t* exponentials, Index count) override {
+        const Index colours = layout_.colours, area = layout_.size.height * layout_.size.width;
+        Frequencies frequencies(outputs_ == 1 ? 2 : outputs_, exponentials, count);
+        bool right = true;
+        for (Index wave = first; wave < end; ++wave) {
+            for (Index colour = 0; colour < colours; ++colour) {
+                each_part([&](Part& part) {
+                    part.symbols = images;
+                    if (colour == 0) place(part, wave);
+                    compute(part, colour);
+                });
+                for (const Part& part : parts_)
+                    for (Index b = 0; b < part.images; ++b)
+                        for (Index n = 0; n < part.count; ++n) {
+                            const Index pixel = part.rows[n] * part.width + part.cols[n];
+                            if (!free[pixel] || !right) continue;
+                            const Real* outputs = part.registers[last_].at(n * part.images + b) + colour * outputs_;
+                            const std::int64_t symbol = decoder.decode(frequencies.of(outputs));
+                            right = symbol >= 0;
+                            images[((part.first + b) * colours + colour) * area + pixel] = std::max<std::int64_t>(symbol, 0);
+                        }
+                if (!right || decoder.overrun()) return false;
+            }
+            each_part([&](Part& part) { finish_wave(part); });
+        }
+        return true;
     }
 
     void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) override {

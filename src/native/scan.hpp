@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "front_lstm.hpp"
+#include "range_decoder.hpp"
 
 namespace pixelrnn {
 
@@ -78,6 +79,10 @@ public:
     // Outputs of waves first … end - 1, in which all symbols are known: wave by wave, colour by colour, image by image, position
     // by position, K of each.
     virtual void follow(const std::int64_t* images, Index first, Index end, Real* outputs) = 0;
+    // Fill in waves first … end - 1 with what is decoded, where pixels (H, W) are free; in the order of `follow`. Returns false
+    // if the words are not of such images. Outputs must be integers; exponentials are those of codec/tables.py.
+    virtual bool decode(std::int64_t* images, Index first, Index end, const bool* free, RangeDecoder& decoder,
+                        const std::int64_t* exponentials, Index count) = 0;
     // Visit waves first ... end - 1 and fill them in.
     virtual void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) = 0;
     // Image b goes on from the state of image from[b].

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from pixelrnn.kernels import FLOATING, Arithmetic, Kind, Program, choice
+from pixelrnn.kernels._native import RangeDecoder
 from pixelrnn.kernels.program import Line
 from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
 from pixelrnn.scan import Drawing, wave_count, waves
 
-__all__ = ["NativeScan", "profitable_slope", "record"]
+__all__ = ["NativeScan", "RangeDecoder", "profitable_slope", "record"]
 
 CACHED = 2**18
 """Weights that stay in the second-level cache."""
@@ -205,6 +206,24 @@ class NativeScan:
         outputs = torch.empty(self.batch * self.colours * positions, self.outputs, 1, dtype=self.dtype)
         self._scan.follow(images.data_ptr(), numbers.start, numbers.stop, outputs.data_ptr())
         return logits_from_outputs(outputs, 1)[:, 0, :, 0]
+
+    def decode(self, images: Tensor, free: Tensor, decoder: RangeDecoder, exponentials: Tensor) -> bool:
+        """Fill in images with what is decoded, in the order of `follow`.
+
+        Args:
+            images: (B, C, H, W) int64, of which the pixels that are not free are known.
+            free: (H, W) bool.
+            decoder: of words.
+            exponentials: (N,) int64, see `pixelrnn.codec.tables`.
+
+        Returns:
+            Whether the words can be those of such images.
+        """
+        self._check("images", images, torch.int64, self._shape)
+        self._check("free", free, torch.bool, (self.height, self.width))
+        self._check("exponentials", exponentials, torch.int64, (len(exponentials),))
+        table = exponentials.data_ptr(), len(exponentials)
+        return self._scan.decode(images.data_ptr(), 0, self.waves, free.data_ptr(), decoder, *table)
 
     def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
         """See `Scan`."""

@@ -83,16 +83,14 @@ def compress(
     embedded = _embedded(integers) if embed_model else b""
     parts: list[tuple[Mode, bytes]] = []
 
-    def encoded() -> Iterator[tuple[range, Mode, bytes]]:
-        for numbers in contents.chunks():
-            yield numbers, *chunks.encode(integers.model, contents, found[numbers.start : numbers.stop])
-
-    def checked(chunk: tuple[range, Mode, bytes]) -> tuple[range, Mode, bytes]:
+    def encoded(numbers: range) -> tuple[range, Mode, bytes]:
+        own = found[numbers.start : numbers.stop]
+        mode, words = chunks.encode(integers.model, contents, own)
         if verify:
-            _verify(integers, contents, chunk, found[chunk[0].start : chunk[0].stop])
-        return chunk
+            _verify(integers, contents, mode, words, own, numbers)
+        return numbers, mode, words
 
-    for numbers, mode, words in side_by_side(checked, encoded(), contents.chunk_count()):
+    for numbers, mode, words in side_by_side(encoded, contents.chunks()):
         parts.append((mode, words))
         if progress is not None:
             progress(numbers.stop)
@@ -232,7 +230,7 @@ class Archive:
                     raise
                 return None
 
-        for chunk, images in zip(asked, side_by_side(decoded, asked, len(asked)), strict=True):
+        for chunk, images in zip(asked, side_by_side(decoded, asked), strict=True):
             for number in chunk.images:
                 if wanted is None or number in wanted:
                     yield number, None if images is None else images[number - chunk.images.start]
@@ -434,9 +432,8 @@ def _contents(
 
 
 def _verify(
-    model: IntegerModel, contents: Contents, chunk: tuple[range, Mode, bytes], images: Sequence[Symbols]
+    model: IntegerModel, contents: Contents, mode: Mode, data: bytes, images: Sequence[Symbols], numbers: range
 ) -> None:
-    numbers, mode, data = chunk
     sizes = [contents.size_of(number) for number in numbers]
     try:
         found = chunks.decode(model.model, contents, mode, data, sizes)

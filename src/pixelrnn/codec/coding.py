@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelrnn import native_scan
 from pixelrnn.codec.errors import DamagedError
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import PRECISION
+from pixelrnn.codec.tables import exponential
+from pixelrnn.kernels.choice import wanted
 from pixelrnn.scan import Scannable, follow, scan
 
 __all__ = ["Decoder", "Encoder"]
@@ -62,6 +65,8 @@ class Decoder:
     """
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
+        words = np.ascontiguousarray(words, dtype=np.uint32)
+        self._native = native_scan.RangeDecoder(words.ctypes.data, len(words)) if wanted() != "reference" else None
         self._coder = constriction.stream.queue.RangeDecoder(words)
         self._left = 32.0 * len(words) + SPARE
 
@@ -79,19 +84,9 @@ class Decoder:
             DamagedError: the words are not of such images; damaged words may as well be those of other images.
         """
         images = torch.zeros(shape, dtype=torch.int64)
-
-        def choose(logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
-            weights = _weights(logits.transpose(1, 2).flatten(0, 1))
-            try:
-                symbols = self._coder.decode(MODELS, weights)
-            except (AssertionError, ValueError) as error:
-                raise DamagedError(f"the words are not those of such images: {error}") from None
-            self._left -= _content(weights, symbols)
-            if self._left < 0:
-                raise DamagedError("such images have more words than there are")
-            return torch.from_numpy(symbols.astype(np.int64)).view(len(logits), -1)
-
-        return scan(model, images, choose) if len(images) else images
+        if len(images) == 0:
+            return images
+        return scan(model, images, self._choose) if self._native is None else self._scanned(model, images, self._native)
 
     def finish(self) -> None:
         """Check that all words were read.
@@ -99,10 +94,36 @@ class Decoder:
         Raises:
             DamagedError: there are more.
         """
-        if not self._coder.maybe_exhausted():
+        if not (self._coder.maybe_exhausted() if self._native is None else self._native.finished()):
             raise DamagedError("there are more words than such images have")
 
+    def _scanned(self, model: Scannable, images: Tensor, decoder: native_scan.RangeDecoder) -> Tensor:
+        """The same as `scan` by `_choose`, in C++."""
+        for stage in model.stages(*images.shape[2:]):
+            view = stage.of(images)
+            here, steps = view.contiguous(), stage.start(images.shape[2], images.shape[3], len(images))
+            stage.begin(steps, images)
+            if not isinstance(steps, native_scan.NativeScan):
+                raise TypeError(f"{type(steps).__name__}: a model in integers has steps in C++")
+            if not steps.decode(here, ~stage.filled(images), decoder, EXPONENTIALS):
+                raise DamagedError("the words are not those of such images, or fewer than such images have")
+            if here is not view:
+                view.copy_(here)
+        return images
 
+    def _choose(self, logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        weights = _weights(logits.transpose(1, 2).flatten(0, 1))
+        try:
+            symbols = self._coder.decode(MODELS, weights)
+        except (AssertionError, ValueError) as error:
+            raise DamagedError(f"the words are not those of such images: {error}") from None
+        self._left -= _content(weights, symbols)
+        if self._left < 0:
+            raise DamagedError("the words are fewer than such images have")
+        return torch.from_numpy(symbols.astype(np.int64)).view(len(logits), -1)
+
+
+EXPONENTIALS = torch.from_numpy(exponential())
 # Each symbol gets a frequency 1 above its weight, if weights add up to 2^24 - K.
 MODELS = constriction.stream.model.Categorical(perfect=False)
 

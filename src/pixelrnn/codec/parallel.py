@@ -1,7 +1,7 @@
-"""Chunks know nothing of each other, so several can be decoded at a time."""
+"""Chunks know nothing of each other, so several can be coded at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(run: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:
+def side_by_side(run: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Call a function for each item, as many at a time as PyTorch has threads.
 
     A scan that is decoded meets all its threads at each position, so it is better to have a thread for each of several
@@ -23,14 +23,13 @@ def side_by_side(run: Callable[[Item], Result], items: Iterable[Item], count: in
 
     Args:
         run: what to call, in threads.
-        items: taken one after the other, in the thread of the caller.
-        count: how many there are, about.
+        items: in order.
 
     Yields:
         What it returns, in order.
     """
     threads = torch.get_num_threads()
-    workers = max(1, min(threads, count))
+    workers = max(1, min(threads, len(items)))
 
     def limited_run(item: Item) -> Result:
         with limited(max(1, threads // workers)):
