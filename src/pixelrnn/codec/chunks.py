@@ -5,9 +5,8 @@ Shape letters: `C` colours, `H` rows, `W` columns, `T` side of a tile.
 
 import io
 import warnings
-from array import array
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice, pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -101,27 +100,36 @@ def _bounds(side: int, tile: int) -> list[int]:
     return [side * n // count for n in range(count + 1)]
 
 
-def _tiles(sizes: Sequence[tuple[int, ...]], tile: int) -> Iterator[_Tile]:
-    """Those of all images, image by image, in raster order."""
-    for number, (height, width) in enumerate(sizes):
-        rows, cols = _bounds(height, tile), _bounds(width, tile)
-        for top, bottom in pairwise(rows):
-            for left, right in pairwise(cols):
-                yield _Tile(number, top, left, bottom - top, right - left)
-
-
 def _batches(sizes: Sequence[tuple[int, ...]], contents: Contents) -> Iterator[tuple[list[_Tile], tuple[int, int]]]:
     """Tiles that are scanned together: those of a size, in order, and that size; the size that comes first is first."""
-    groups: dict[tuple[int, int], array[int]] = {}
-    for tile in _tiles(sizes, contents.tile):
-        size = (contents.tile, contents.tile) if contents.padded else (tile.height, tile.width)
-        # Plain numbers, as an image may have a million tiles.
-        groups.setdefault(size, array("q")).extend(tile)
-    for size, numbers in groups.items():
+    images_with: dict[tuple[int, int], list[int]] = {}
+    for number, (height, width) in enumerate(sizes):
+        for part in product(_lengths(height, contents.tile), _lengths(width, contents.tile)):
+            images_with.setdefault(part, []).append(number)
+    if contents.padded:
+        images_with = {(0, 0): list(range(len(sizes)))}
+    for part, numbers in images_with.items():
+        size = (contents.tile, contents.tile) if contents.padded else part
         each = max(1, min(contents.together, TOGETHER // (contents.colours * size[0] * size[1])))
-        tiles = map(_Tile._make, zip(*[iter(numbers)] * len(_Tile._fields), strict=True))
+        # One after the other, as an image may have a million.
+        tiles = (tile for number in numbers for tile in _tiles(number, sizes[number], contents.tile, part))
         while batch := list(islice(tiles, each)):
             yield batch, size
+
+
+def _tiles(number: int, size: tuple[int, ...], side: int, part: tuple[int, int]) -> Iterator[_Tile]:
+    """Those of an image that have a size, or (0, 0) for all, in raster order."""
+    rows, cols = (list(pairwise(_bounds(length, side))) for length in size)
+    for top, bottom in rows:
+        if part[0] in (0, bottom - top):
+            for left, right in cols:
+                if part[1] in (0, right - left):
+                    yield _Tile(number, top, left, bottom - top, right - left)
+
+
+def _lengths(side: int, tile: int) -> list[int]:
+    """Lengths of the parts of a side, each once, in order."""
+    return list(dict.fromkeys(end - begin for begin, end in pairwise(_bounds(side, tile))))
 
 
 def _pictures(images: Sequence[Symbols], levels: int) -> dict[Mode, bytes]:
