@@ -170,7 +170,7 @@ class Archive:
         self.contents = self.header.contents
         self._model: IntegerModel | None = None
         if model is not None:
-            self._take(model if isinstance(model, IntegerModel) else IntegerModel(model))
+            self._model = self._fitting(model if isinstance(model, IntegerModel) else IntegerModel(model))
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -197,8 +197,7 @@ class Archive:
             found = IntegerModel.from_bytes(self.header.model_bytes())
             # As the model did, it cuts large images into such tiles.
             found.model.provenance = {"height": self.contents.tile, "width": self.contents.tile}
-            self._take(found)
-        assert self._model is not None
+            self._model = self._fitting(found)
         return self._model
 
     def read(
@@ -283,7 +282,8 @@ class Archive:
         except DamagedError as error:
             raise DamagedError(f"{chunk}: {error}") from None
 
-    def _take(self, model: IntegerModel) -> None:
+    def _fitting(self, model: IntegerModel) -> IntegerModel:
+        """The model, if it is that of the header."""
         ours, config = self.contents, model.model.config
         if model.digest != ours.digest:
             raise WrongModelError(f"the archive is of another model: {self._wanted}, given is {model.digest.hex()}")
@@ -297,7 +297,7 @@ class Archive:
             raise DamagedError(f"the header has tiles of {ours.tile} that the model cannot have")
         if (needed := _memory(config, ours)) > MOST:
             raise DamagedError(f"the header asks for {needed >> 20} MiB to scan {ours.together} tiles together")
-        self._model = model
+        return model
 
     @property
     def _wanted(self) -> str:

@@ -52,7 +52,7 @@ class Encoder:
             self.bits += _content(weights, chosen)
 
     def finish(self) -> NDArray[np.uint32]:
-        """All words: of `bits` bits, and at most 64 more."""
+        """All words: of `bits` bits, the end of the last word, and what the coder's rounding costs (docs/format.md)."""
         words: NDArray[np.uint32] = self._coder.get_compressed()
         return words
 
@@ -105,7 +105,7 @@ class Decoder:
             stage.begin(steps, images)
             if not isinstance(steps, native_scan.NativeScan):
                 raise TypeError(f"{type(steps).__name__}: a model in integers has steps in C++")
-            if not steps.decode(here, ~stage.filled(images), decoder, EXPONENTIALS):
+            if not steps.decode(here, ~stage.filled(images), decoder, torch.from_numpy(exponential())):
                 raise DamagedError("the words are not those of such images, or fewer than such images have")
             if here is not view:
                 view.copy_(here)
@@ -123,7 +123,6 @@ class Decoder:
         return torch.from_numpy(symbols.astype(np.int64)).view(len(logits), -1)
 
 
-EXPONENTIALS = torch.from_numpy(exponential())
 # Each symbol gets a frequency 1 above its weight, if weights add up to 2^24 - K.
 MODELS = constriction.stream.model.Categorical(perfect=False)
 
