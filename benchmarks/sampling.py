@@ -37,7 +37,7 @@ def raster_sampler(model: PixelRNN, batch: int, side: int) -> Callable[[], objec
         if kernels.chosen() == "reference":
             scan: Scan = Steps(model, *shape[1:], None)
         else:
-            scan = NativeScan(record(model.first, model.trunk), model.config.levels, *shape[1:], None)
+            scan = NativeScan(record(model.first, model.trunk), model.head, *shape[2:], None)
         scan.begin(batch)
         images = torch.zeros(shape, dtype=torch.int64)
         scan.run(images, range(wave_count(side, side, None)), Drawing(torch.rand(shape, dtype=torch.float64)))

@@ -63,7 +63,7 @@ def stepper(recipe: Recipe) -> tuple[ImageModel, Callable[[], object]]:
     learner = make_learner(make_model(recipe.model), recipe.training)
     side = side_of(recipe)
     images = torch.randint(recipe.model.levels, (recipe.training.batch, recipe.model.colours, side, side))
-    return learner.model, lambda: optimise(learner, images, recipe.training, 0)
+    return learner.model, lambda: optimise(learner, images, torch.zeros(images.shape), recipe.training, 0)
 
 
 def in_float32(recipe: Recipe) -> Recipe:

@@ -19,7 +19,6 @@ from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.kernels import choice
 from pixelrnn.kernels.choice import BUILDS
-from pixelrnn.likelihood import log_likelihood, logits_from_outputs
 from pixelrnn.scan import Steps, waves
 
 from .test_laws import NETWORKS
@@ -175,10 +174,10 @@ def test_a_network_in_integers_is_almost_the_network(network, fields, colours, l
         expected = model.outputs(model.encode(images)).double()
     found = outputs(fixed_point(model), images)
     assert float((found / 4096 - expected).abs().max()) < 0.02
-    nats = log_likelihood(found / 4096, images).sum(), log_likelihood(expected, images).sum()
+    nats = [model.head.log_prob(each, None, images).sum() for each in (found / 4096, expected)]
     assert float((nats[0] - nats[1]).abs()) / images.numel() / math.log(2) < 0.001
     # And so are the frequencies.
-    rows = logits_from_outputs(found, colours).permute(0, 1, 3, 4, 2).reshape(-1, levels).numpy()
+    rows = model.head.logits(found, None).permute(0, 1, 3, 4, 2).reshape(-1, levels).numpy()
     chosen = frequencies(rows)[np.arange(images.numel()), images.flatten().numpy()]
     bits = -np.log2(chosen / 2**24).sum() + float(nats[0]) / math.log(2)
     assert abs(bits) / images.numel() < 0.001
@@ -207,7 +206,7 @@ def test_steps_are_what_whole_maps_are_to_the_bit(network, colours, levels, size
     """So that a decoder, which steps, knows what the encoder, which had the image, computed all at once."""
     model = make(network, colours, levels)
     integers, images = fixed_point(model), images_of(model, 3, *size)
-    whole = logits_from_outputs(outputs(integers, images), colours)
+    whole = integers.head.logits(outputs(integers, images), None)
     steps = Steps(integers, colours, *size, integers.wave_slope)
     steps.begin(len(images))
     for rows, cols, completed in waves(*size, steps.slope):
@@ -221,7 +220,7 @@ def test_steps_are_what_whole_maps_are_to_the_bit(network, colours, levels, size
 def test_an_image_is_decoded_from_what_it_was_encoded_to(network):
     model = make(network, 2, 5)
     integers, image = fixed_point(model), images_of(model, 1, 5, 6)
-    logits = logits_from_outputs(outputs(integers, image), 2)[0]
+    logits = integers.head.logits(outputs(integers, image), None)[0]
     encoder = RangeEncoder()
     for row, col, colour in itertools.product(range(5), range(6), range(2)):
         (shares,) = frequencies(logits[None, colour, :, row, col].numpy()).tolist()
@@ -312,7 +311,7 @@ class TestCoding:
         integers, images = fixed_point(model), images_of(model, 4, *size)
         words = encode(integers, images)
         assert torch.equal(decode(integers, words, images.shape), images)
-        logits = logits_from_outputs(outputs(integers, images), colours)
+        logits = integers.head.logits(outputs(integers, images), None)
         rows = logits.permute(0, 1, 3, 4, 2).reshape(-1, levels).numpy()
         chosen = frequencies(rows)[np.arange(images.numel()), images.flatten().numpy()]
         bits = -np.log2(chosen / 2**24).sum()
@@ -348,7 +347,7 @@ class TestCoding:
     def test_the_words_are_those_of_the_reference(self):
         model = make("diagonal_bilstm", 2, 5)
         integers, images = fixed_point(model), images_of(model, 2, 3, 4)
-        logits = logits_from_outputs(outputs(integers, images), 2)
+        logits = integers.head.logits(outputs(integers, images), None)
         found, symbols = [], []
         for row, col, colour, image in itertools.product(range(3), range(4), range(2), range(2)):
             found.append(frequencies(logits[None, image, colour, :, row, col].numpy())[0])

@@ -190,7 +190,7 @@ def test_threads_and_the_order_of_visits_do_not_matter(network, everywhere):
     images = images_of(model, 37, 2, 4)
     expected, steps = check(model, images, everywhere(1, 2, 3))
     assert torch.equal(logits(steps, images), expected)  # a scan can be begun again
-    raster = NativeScan(record(model.first, model.trunk), 3, 2, 2, 4, None, model.first.arithmetic)
+    raster = NativeScan(record(model.first, model.trunk), model.head, 2, 4, None, model.first.arithmetic)
     assert torch.equal(logits(raster, images), expected)
 
 
@@ -241,7 +241,7 @@ def test_the_order_of_coding_does_not_depend_on_the_implementation(network, monk
 def test_memory_is_told():
     model = make("row_lstm")
     program = record(model.first, model.trunk)
-    floats = NativeScan(program, 2, 1, 5, 6, model.wave_slope)
+    floats = NativeScan(program, model.head, 5, 6, model.wave_slope)
     assert model.start_scan(5, 6).bytes_per_image == 2 * floats.bytes_per_image > 0
 
 

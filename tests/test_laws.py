@@ -122,6 +122,8 @@ def options_of(network):
     yield {"residual": False, "colours": 3, "levels": 4}
     yield {"skip": False, "colours": 2, "levels": 3, "layers": 1}
     yield {"colours": 4, "levels": 2, "hidden": 7, "head": 5}
+    yield {"colours": 3, "levels": 5, "head_kind": "logistic_mixture", "components": 3}
+    yield {"colours": 2, "levels": 4, "head_kind": "gaussian_mixture", "components": 2}
     if network != "diagonal_bilstm":
         yield {"kernel": 5, "first_kernel": 3, "colours": 3}
 
@@ -273,6 +275,24 @@ def test_network_sees_just_its_context(network, size, layers, colours):
                 assert torch.equal(seen[source], here), f"output {(row, col)} colour {colour} from colour {source}"
 
 
+@pytest.mark.parametrize("head_kind", ["logistic_mixture", "gaussian_mixture"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_distributions_of_a_mixture_see_what_those_of_a_softmax_see(network, head_kind):
+    """Nothing later in raster or colour order, through the coupling of colours either, and each earlier colour."""
+    model = make_model(network, colours=3, levels=4, head_kind=head_kind, components=3, hidden=6, head=9)
+    encoded = torch.rand(8, 3, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    encoded.requires_grad_()
+    weights = torch.randn(4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    outputs = (model.distributions(encoded) * weights[:, None, None]).sum(2)
+    order = torch.arange(3 * 4).view(1, 3, 4) * 3 + torch.arange(3).view(3, 1, 1)
+    for colour, row, col in ((0, 1, 2), (1, 1, 2), (2, 1, 2), (2, 2, 3), (0, 0, 0), (1, 0, 0)):
+        (gradient,) = torch.autograd.grad(outputs[:, colour, row, col].sum(), encoded, retain_graph=True)
+        seen = (gradient != 0).any(0)
+        assert not seen[order >= order[colour, row, col]].any()
+        assert seen[:colour, row, col].all()
+        assert col == 0 or seen[:, row, col - 1].all()
+
+
 def test_the_diagonal_bilstm_sees_all_earlier_pixels_but_one():
     """All but the last pixel of the row above, and beyond column W - 5 the first mask sees that too."""
     model = make_model("diagonal_bilstm", layers=1)
@@ -285,22 +305,34 @@ def test_the_diagonal_bilstm_sees_all_earlier_pixels_but_one():
 
 
 @pytest.mark.parametrize(
-    ("colours", "levels", "height", "width"), [(1, 2, 3, 3), (1, 3, 2, 3), (3, 2, 2, 1), (2, 3, 1, 2), (1, 2, 1, 8)]
+    ("colours", "levels", "height", "width", "head_kind"),
+    [
+        (1, 2, 3, 3, "softmax"),
+        (1, 3, 2, 3, "softmax"),
+        (3, 2, 2, 1, "softmax"),
+        (2, 3, 1, 2, "softmax"),
+        (1, 2, 1, 8, "softmax"),
+        (3, 3, 2, 1, "logistic_mixture"),
+        (3, 3, 1, 2, "gaussian_mixture"),
+    ],
 )
 @pytest.mark.parametrize("network", NETWORKS)
-def test_probabilities_of_all_images_sum_to_one(network, colours, levels, height, width):
-    model = make_model(network, colours=colours, levels=levels)
+def test_probabilities_of_all_images_sum_to_one(network, colours, levels, height, width, head_kind):
+    model = make_model(network, colours=colours, levels=levels, head_kind=head_kind, components=3)
     symbols = itertools.product(range(levels), repeat=colours * height * width)
     images = torch.tensor(list(symbols)).view(-1, colours, height, width)
     total = model.log_prob(images).detach().exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize(("colours", "levels"), [(1, 2), (2, 2), (1, 3)])
+@pytest.mark.parametrize(
+    ("colours", "levels", "head_kind"),
+    [(1, 2, "softmax"), (2, 2, "softmax"), (1, 3, "softmax"), (2, 3, "logistic_mixture"), (2, 3, "gaussian_mixture")],
+)
 @pytest.mark.parametrize("network", NETWORKS)
-def test_sampling_frequencies_match_the_probabilities(network, colours, levels):
+def test_sampling_frequencies_match_the_probabilities(network, colours, levels, head_kind):
     """Pearson's chi-square over all images of a tiny shape; 5 standard deviations."""
-    model = make_model(network, colours=colours, levels=levels)
+    model = make_model(network, colours=colours, levels=levels, head_kind=head_kind, components=3)
     height, width = (2, 2) if colours == 1 else (2, 1)
     dims, count = colours * height * width, 20_000
     images = torch.tensor(list(itertools.product(range(levels), repeat=dims))).view(-1, colours, height, width)

@@ -1,4 +1,4 @@
-"""Heads, units and the evaluation of data sets."""
+"""Units and the evaluation of data sets."""
 
 import math
 
@@ -7,36 +7,7 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn.likelihood import (
-    bits_per_dim,
-    evaluate,
-    evenly_spaced,
-    log_likelihood,
-    logits_from_outputs,
-    outputs_per_colour,
-)
-
-
-@pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 2), (1, 5), (2, 7)])
-def test_log_likelihood_is_the_log_softmax_of_the_logits(colours, levels):
-    generator = torch.Generator().manual_seed(0)
-    outputs = torch.randn(3, colours * outputs_per_colour(levels), 4, 5, generator=generator, dtype=torch.float64)
-    images = torch.randint(levels, (3, colours, 4, 5), generator=generator)
-    logits = logits_from_outputs(outputs, colours)
-    assert logits.shape == (3, colours, levels, 4, 5)
-    expected = logits.log_softmax(2).gather(2, images.unsqueeze(2)).squeeze(2)
-    torch.testing.assert_close(log_likelihood(outputs, images), expected)
-
-
-def test_two_levels_have_one_output_the_log_odds_of_symbol_one():
-    logits = logits_from_outputs(torch.tensor([[[[2.0]]]]), 1)
-    assert logits.flatten().softmax(0)[1] == pytest.approx(1 / (1 + math.exp(-2)))
-
-
-def test_extreme_outputs_stay_finite():
-    outputs = torch.tensor([1e4, -1e4]).view(2, 1, 1, 1)
-    images = torch.zeros(2, 1, 1, 1, dtype=torch.int64)
-    assert log_likelihood(outputs, images).flatten().tolist() == [-1e4, 0]
+from pixelrnn.likelihood import bits_per_dim, evaluate, evenly_spaced
 
 
 def test_bits_per_dim_of_uniform_bytes_is_eight():
@@ -90,11 +61,3 @@ def test_some_images_are_spread_over_all(count, kept):
     assert some == sorted(some)
     if count == 3:
         assert some == [0, 4, 9]
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_outputs_are_scored_in_single(dtype):
-    outputs = torch.zeros(1, 3 * 256, 64, 64, dtype=dtype)
-    terms = log_likelihood(outputs, torch.zeros(1, 3, 64, 64, dtype=torch.int64))
-    assert terms.dtype == torch.float32
-    assert float(-terms.sum()) == pytest.approx(3 * 64 * 64 * math.log(256), rel=1e-5)

@@ -5,6 +5,7 @@ import torch
 
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, native_scan, sampling
+from pixelrnn.heads import Categorical
 from pixelrnn.kernels import Kind, Register, choice
 from pixelrnn.layers import Composite, MaskedConv2d
 from pixelrnn.native_scan import NativeScan, join, record
@@ -39,7 +40,7 @@ def make(network, colours=1, levels=2, **fields):
 
 def native(model, height, width, slope=-1):
     slope = model.wave_slope if slope == -1 else slope
-    return NativeScan(record(model.first, model.trunk), model.config.levels, model.config.colours, height, width, slope)
+    return NativeScan(record(model.first, model.trunk), model.head, height, width, slope)
 
 
 def pytorch(model, height, width, slope=-1):
@@ -313,7 +314,7 @@ def test_only_what_nobody_else_reads_is_joined(slope):
         last = program.lines[-1]
         readout = torch.randn(1, 20, 1), torch.zeros(1)
         program.add(Kind.CONVOLVE, Register(program, last.output, 20), 1, readout)
-        scan = NativeScan(program, 2, 1, 6, 7, slope)
+        scan = NativeScan(program, Categorical(2, 1), 6, 7, slope)
         scan.begin(3)
         log_prob = torch.empty(3, 1, 6, 7, dtype=torch.float64)
         known = torch.ones(3, 6, 7, dtype=torch.bool)

@@ -320,7 +320,7 @@ def test_parameters_and_gradients_are_views_of_one_tensor():
     batch = torch.randint(2, (4, 1, 4, 5), generator=torch.Generator().manual_seed(0))
     before = learner.weights.detach().clone()
     for step in range(2):
-        training.optimise(learner, batch, SHORT, step)
+        training.optimise(learner, batch, torch.zeros(batch.shape), SHORT, step)
     assert not torch.equal(learner.weights, before)
     for whole, model in ((learner.weights, learner.model), (learner.averaged, learner.average)):
         assert torch.equal(whole, torch.cat([parameter.flatten() for parameter in model.parameters()]))
@@ -537,14 +537,14 @@ def test_a_killed_run_ends_with_the_same_bits(run, tmp_path, small_data):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(go, tmp_path, monkeypatch, value):
-    real, calls = PixelRNN.log_prob, []
+    real, calls = PixelRNN.log_density, []
 
-    def log_prob(self, images, **options):
+    def log_density(self, images, noise):
         calls.append(self)
-        return real(self, images, **options) * (value if len(calls) == 4 else 1)
+        return real(self, images, noise) * (value if len(calls) == 4 else 1)
 
     go(dataclasses.replace(SHORT, steps=8, validations=1), folder="whole")
-    monkeypatch.setattr(PixelRNN, "log_prob", log_prob)
+    monkeypatch.setattr(PixelRNN, "log_density", log_density)
     config = dataclasses.replace(SHORT, validations=1)
     with pytest.raises(TrainingError, match=r"step 3: loss .*not finite\. The last good checkpoint is kept in .*run"):
         go(config)

@@ -91,7 +91,7 @@ private:
 
 class Arithmetic {
 public:
-    explicit Arithmetic(const Network& network) : scale_(2.0f / static_cast<float>(network.levels - 1)) {}
+    explicit Arithmetic(const Network& network) : scale_(2.0f / static_cast<float>(network.head.levels - 1)) {}
 
     Real encode(std::int64_t symbol) const { return static_cast<float>(symbol) * scale_ - 1; }
     static INLINE Vec rounded(Vec product) { return product; }

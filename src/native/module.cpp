@@ -143,10 +143,13 @@ using ScanLine = std::tuple<std::array<Index, 8>, std::vector<Index>, std::array
 // Height, width, slope.
 using ScanSizes = std::array<Index, 3>;
 
+// Colours, levels, numbers of a symbol, kind of curve, means and scales of each.
+using HeadNumbers = std::array<Index, 6>;
+
 template <typename Real>
-std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std::vector<ScanLine>& lines, Index colours, Index levels,
+std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std::vector<ScanLine>& lines, const HeadNumbers& head,
                                       Index registers, const ScanSizes& size, int threads, const Tables* tables) {
-    Network<Real> network{colours, levels, registers, {}, tables};
+    Network<Real> network{head[0], {head[1], head[2], static_cast<Curve>(head[3]), head[4], head[5]}, registers, {}, tables};
     for (const auto& [n, inputs, tensors] : lines) {
         Instruction<Real> i{static_cast<Layer>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
         for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at<Real>(tensors[k]);
@@ -156,31 +159,31 @@ std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std:
     return kernel.create(network, {size[0], size[1], size[2]}, threads);
 }
 
-std::unique_ptr<Scan<float>> scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
+std::unique_ptr<Scan<float>> scan(const Build& build, const std::vector<ScanLine>& lines, HeadNumbers head,
                                   Index registers, ScanSizes size, int threads) {
-    return make_scan(build.scan, lines, colours, levels, registers, size, threads, nullptr);
+    return make_scan(build.scan, lines, head, registers, size, threads, nullptr);
 }
 
 // Of a table: values, and how many.
 using TableLine = std::tuple<Address, Index>;
 
-std::unique_ptr<Scan<double>> exact_scan(const Build& build, const std::vector<ScanLine>& lines, Index colours, Index levels,
+std::unique_ptr<Scan<double>> exact_scan(const Build& build, const std::vector<ScanLine>& lines, HeadNumbers head,
                                          Index registers, ScanSizes size, int threads, const std::array<TableLine, 3>& lines_of_tables) {
     const auto table = [&](std::size_t n) { return Table{at<double>(std::get<0>(lines_of_tables[n])), std::get<1>(lines_of_tables[n])}; };
     const Tables tables{table(0), table(1), table(2)};
-    return make_scan(build.exact_scan, lines, colours, levels, registers, size, threads, &tables);
+    return make_scan(build.exact_scan, lines, head, registers, size, threads, &tables);
 }
 
 template <typename Real>
-void scan_step(Scan<Real>& scan, Address images, Index count, Address rows, Address cols, Index colour, Address outputs) {
+void scan_step(Scan<Real>& scan, Address images, Index count, Address rows, Address cols, Index colour, Address logits) {
     nb::gil_scoped_release release;
-    scan.step(at<std::int64_t>(images), {count, at<std::int64_t>(rows), at<std::int64_t>(cols)}, colour, at<Real>(outputs));
+    scan.step(at<std::int64_t>(images), {count, at<std::int64_t>(rows), at<std::int64_t>(cols)}, colour, at<Real>(logits));
 }
 
 template <typename Real>
-void scan_follow(Scan<Real>& scan, Address images, Index first, Index end, Address outputs) {
+void scan_follow(Scan<Real>& scan, Address images, Index first, Index end, Address logits) {
     nb::gil_scoped_release release;
-    scan.follow(at<std::int64_t>(images), first, end, at<Real>(outputs));
+    scan.follow(at<std::int64_t>(images), first, end, at<Real>(logits));
 }
 
 // Addresses of images and of which pixels are free, and of exponentials, of which there are so many.

@@ -4,45 +4,15 @@
 
 #include "scan.hpp"
 
-#include <cmath>
-
+#include "distribution.hpp"
 #include "scan_layers.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
+using Distribution = pixelrnn::Distribution<Real>;
+
 constexpr Index PART = 32;  // images of a task
-
-// The distribution of a symbol, up to a constant; outputs are logits, or the log-odds of symbol 1 alone.
-class Distribution {
-public:
-    explicit Distribution(Index outputs) : outputs_(outputs), cumulative_(static_cast<std::size_t>(outputs == 1 ? 2 : outputs)) {}
-
-    void read(const Real* outputs, double temperature) {
-        from_ = outputs;
-        temperature_ = temperature;
-        const Index levels = static_cast<Index>(cumulative_.size());
-        highest_ = logit(0), total_ = 0;
-        for (Index k = 1; k < levels; ++k) highest_ = std::max(highest_, logit(k));
-        for (Index k = 0; k < levels; ++k) cumulative_[k] = total_ += logit(k) == highest_ ? 1 : std::exp(logit(k) - highest_);
-    }
-    // The symbol at which the cumulative distribution passes `uniform`.
-    Index draw(double uniform) const {
-        const Index last = static_cast<Index>(cumulative_.size()) - 1;
-        Index symbol = 0;
-        while (symbol < last && cumulative_[symbol] <= uniform * total_) ++symbol;
-        return symbol;
-    }
-    double log_prob(Index symbol) const { return logit(symbol) - highest_ - std::log(total_); }
-
-private:
-    double logit(Index k) const { return (outputs_ == 1 ? (k == 0 ? 0.0 : from_[0]) : static_cast<double>(from_[k])) / temperature_; }
-
-    Index outputs_;
-    std::vector<double> cumulative_;
-    const Real* from_ = nullptr;
-    double temperature_ = 1, highest_ = 0, total_ = 0;
-};
 
 // Frequencies of symbols from outputs that are integers, as codec/frequencies.py computes them.
 class Frequencies {
@@ -74,8 +44,7 @@ private:
 class NetworkScan final : public Scan {
 public:
     NetworkScan(const Network& network, const ScanSize& size, int threads)
-        : layout_{size, network.colours, {}}, arithmetic_(network), outputs_(network.levels == 2 ? 1 : network.levels),
-          threads_(threads), widths_(static_cast<std::size_t>(network.registers), 0),
+        : layout_{size, network.colours, {}}, arithmetic_(network), head_(network.head), threads_(threads), widths_(static_cast<std::size_t>(network.registers), 0),
           rectified_(static_cast<std::size_t>(network.registers), false) {
         for (const Instruction& i : network.instructions) {
             steps_.push_back(make_step(i, layout_, state_size_));
@@ -110,9 +79,10 @@ public:
         reserve(layout_.in_flight());
     }
 
-    void step(const std::int64_t* images, Positions positions, Index colour, Real* outputs) override {
+    void step(const std::int64_t* images, Positions positions, Index colour, Real* logits) override {
         reserve(positions.count);
         each_part([&](Part& part) {
+            Distribution distribution(head_);
             part.symbols = images;
             part.count = positions.count;
             for (Index n = 0; n < positions.count; ++n) {
@@ -122,8 +92,9 @@ public:
             part.locate(layout_.views);
             const Real* from = compute(part, colour);
             part.each([&](const Here& here) {
-                const Real* own = from + here.m * layout_.colours * outputs_;
-                for (Index k = 0; k < outputs_; ++k) outputs[((part.first + here.b) * outputs_ + k) * positions.count + here.n] = own[k];
+                read(distribution, part, here, from, colour, 1);
+                Real* to = logits + (part.first + here.b) * head_.levels * positions.count + here.n;
+                for (Index k = 0; k < head_.levels; ++k) to[k * positions.count] = static_cast<Real>(distribution.logit(k));
             });
         });
     }
@@ -134,18 +105,20 @@ public:
         });
     }
 
-    void follow(const std::int64_t* images, Index first, Index end, Real* outputs) override {
+    void follow(const std::int64_t* images, Index first, Index end, Real* logits) override {
         const Index batch = parts_.empty() ? 0 : parts_.back().first + parts_.back().images;
         each_part([&](Part& part) {
+            Distribution distribution(head_);
             part.symbols = images;
-            Real* to = outputs;
+            Real* to = logits;
             for (Index wave = first; wave < end; ++wave) {
                 place(part, wave);
-                for (Index colour = 0; colour < layout_.colours; ++colour, to += batch * part.count * outputs_) {
+                for (Index colour = 0; colour < layout_.colours; ++colour, to += batch * part.count * head_.levels) {
                     const Real* from = compute(part, colour);
                     part.each([&](const Here& here) {
-                        const Real* own = from + here.m * layout_.colours * outputs_;
-                        std::copy(own, own + outputs_, to + ((part.first + here.b) * part.count + here.n) * outputs_);
+                        read(distribution, part, here, from, colour, 1);
+                        Real* own = to + ((part.first + here.b) * part.count + here.n) * head_.levels;
+                        for (Index k = 0; k < head_.levels; ++k) own[k] = static_cast<Real>(distribution.logit(k));
                     });
                 }
                 finish_wave(part);
@@ -156,7 +129,7 @@ public:
     bool decode(std::int64_t* images, Index first, Index end, const bool* free, RangeDecoder& decoder,
                 const std::int64_t* exponentials, Index count) override {
         const Index colours = layout_.colours, area = layout_.size.height * layout_.size.width;
-        Frequencies frequencies(outputs_ == 1 ? 2 : outputs_, exponentials, count);
+        Frequencies frequencies(head_.levels, exponentials, count);
         bool right = true;
         for (Index wave = first; wave < end; ++wave) {
             for (Index colour = 0; colour < colours; ++colour) {
@@ -170,7 +143,7 @@ public:
                         for (Index n = 0; n < part.count; ++n) {
                             const Index pixel = part.rows[n] * part.width + part.cols[n];
                             if (!free[pixel] || !right) continue;
-                            const Real* outputs = part.registers[last_].at(n * part.images + b) + colour * outputs_;
+                            const Real* outputs = part.registers[last_].at(n * part.images + b) + colour * head_.outputs;
                             const std::int64_t symbol = decoder.decode(frequencies.of(outputs));
                             right = symbol >= 0;
                             images[((part.first + b) * colours + colour) * area + pixel] = std::max<std::int64_t>(symbol, 0);
@@ -184,19 +157,19 @@ public:
 
     void run(std::int64_t* images, Index first, Index end, const Drawing& drawing) override {
         each_part([&](Part& part) {
-            Distribution distribution(outputs_);
+            Distribution distribution(head_);
             const Index colours = layout_.colours, area = part.height * part.width;
             part.symbols = images;
             for (Index wave = first; wave < end; ++wave) {
                 place(part, wave);
                 for (Index colour = 0; colour < colours; ++colour) {
-                    const Real* outputs = compute(part, colour);
+                    const Real* from = compute(part, colour);
                     part.each([&](const Here& here) {
                         const Index image = part.first + here.b, pixel = here.row * part.width + here.col;
                         const Index at = (image * colours + colour) * area + pixel;
                         const bool keep = drawing.known != nullptr && drawing.known[image * area + pixel];
                         if (keep && drawing.log_prob == nullptr) return;
-                        distribution.read(outputs + here.m * colours * outputs_, drawing.temperature);
+                        read(distribution, part, here, from, colour, drawing.temperature);
                         if (!keep) images[at] = distribution.draw(drawing.uniform[at]);
                         if (drawing.log_prob != nullptr) drawing.log_prob[at] = distribution.log_prob(images[at]);
                     });
@@ -267,12 +240,20 @@ private:
     // Outputs of a colour, those of a row after those of all colours of the row before it.
     const Real* compute(Part& part, Index colour) const {
         for (const auto& step : steps_) step->run(part, colour);
-        return part.registers[last_].at(0) + colour * outputs_;
+        return part.registers[last_].at(0) + colour * head_.outputs;
+    }
+
+    // Read the distribution of a symbol, from what `compute` gave.
+    void read(Distribution& distribution, const Part& part, const Here& here, const Real* outputs, Index colour, double temperature) const {
+        const Index area = part.height * part.width, pixel = here.row * part.width + here.col;
+        const std::int64_t* symbols = part.symbols + (part.first + here.b) * layout_.colours * area + pixel;
+        distribution.read(outputs + here.m * layout_.colours * head_.outputs, colour, symbols, area, temperature);
     }
 
     Layout layout_;
     Arithmetic arithmetic_;
-    Index outputs_, last_ = 0, state_size_ = 0, reserved_ = 0;
+    Head head_;
+    Index last_ = 0, state_size_ = 0, reserved_ = 0;
     int threads_;
     std::vector<Index> widths_;     // of registers
     std::vector<bool> rectified_;  // whether anybody reads max(0, x) of them

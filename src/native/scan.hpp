@@ -38,10 +38,21 @@ struct Tables {
     Table encode, sigmoid, tanh;  // the last two stay at the value of their end
 };
 
+enum class Curve : Index { none, logistic, normal };
+
+// How the numbers of a symbol are read, see pixelrnn.heads: a softmax, or a mixture of curves.
+struct Head {
+    Index levels;
+    Index outputs;        // numbers of a symbol
+    Curve curve;
+    Index means, scales;  // scales of each mean
+};
+
 template <typename Real>
 struct Network {
-    Index colours, levels;
-    Index registers;  // the last instruction writes the outputs: K a colour, or one log-odds if there are two levels
+    Index colours;
+    Head head;
+    Index registers;  // the last instruction writes the outputs of all colours
     std::vector<Instruction<Real>> instructions;
     const Tables* tables;  // null for floats
 };
@@ -73,12 +84,12 @@ public:
     virtual Index state_size() const = 0;  // numbers an image
     // Make the state before the first position. Conditioning is (B, H, W, c), null if the network has none; it is copied.
     virtual void begin(Index batch, const Real* conditioning) = 0;
-    // Outputs (B, K, N) of one colour at some positions, given all symbols before them.
-    virtual void step(const std::int64_t* images, Positions positions, Index colour, Real* outputs) = 0;
+    // Logits (B, K, N) of one colour at some positions, given all symbols before them.
+    virtual void step(const std::int64_t* images, Positions positions, Index colour, Real* logits) = 0;
     virtual void finish_row(Index row) = 0;
-    // Outputs of waves first … end - 1, in which all symbols are known: wave by wave, colour by colour, image by image, position
+    // Logits of waves first … end - 1, in which all symbols are known: wave by wave, colour by colour, image by image, position
     // by position, K of each.
-    virtual void follow(const std::int64_t* images, Index first, Index end, Real* outputs) = 0;
+    virtual void follow(const std::int64_t* images, Index first, Index end, Real* logits) = 0;
     // Fill in waves first … end - 1 with what is decoded, where pixels (H, W) are free; in the order of `follow`. Returns false
     // if the words are not of such images. Outputs must be integers; exponentials are those of codec/tables.py.
     virtual bool decode(std::int64_t* images, Index first, Index end, const bool* free, RangeDecoder& decoder,

@@ -5,12 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-__all__ = ["NETWORKS", "Config", "ModelConfig", "MultiScaleConfig", "NetworkName", "config_from"]
+__all__ = [
+    "HEAD_KINDS",
+    "NETWORKS",
+    "Config",
+    "HeadKind",
+    "ModelConfig",
+    "MultiScaleConfig",
+    "NetworkName",
+    "config_from",
+]
 
 NetworkName = Literal["pixelcnn", "row_lstm", "diagonal_bilstm"]
+HeadKind = Literal["softmax", "logistic_mixture", "gaussian_mixture"]
 LARGEST = 2**16
 """The largest side of an image of several scales."""
 NETWORKS: tuple[NetworkName, ...] = ("pixelcnn", "row_lstm", "diagonal_bilstm")
+HEAD_KINDS: tuple[HeadKind, ...] = ("softmax", "logistic_mixture", "gaussian_mixture")
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,9 @@ class ModelConfig:
         skip: connect each block to the output layers.
         first_kernel: side of the first convolution (mask A), odd.
         kernel: width of the Row LSTM's convolutions and side of the PixelCNN's, odd; the Diagonal BiLSTM has none.
+        head_kind: the distribution of a symbol: "softmax" over all levels (a sigmoid for two), or, of more than two, a
+            discretised "logistic_mixture" or a "gaussian_mixture", whose density can be reported; see `pixelrnn.heads`.
+        components: of a mixture: its means.
 
     Raises:
         ValueError, TypeError: a field out of its range or of another type.
@@ -43,13 +57,17 @@ class ModelConfig:
     skip: bool = True
     first_kernel: int = 7
     kernel: int = 3
+    head_kind: HeadKind = "softmax"
+    components: int = 10
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
-            raise ValueError(f"network={self.network!r}: must be one of {', '.join(map(repr, NETWORKS))}")
+        choices: dict[str, tuple[str, ...]] = {"network": NETWORKS, "head_kind": HEAD_KINDS}
+        for name, known in choices.items():
+            if (found := getattr(self, name)) not in known:
+                raise ValueError(f"{name}={found!r}: must be one of {', '.join(map(repr, known))}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name != "network" and type(value) is not field.type:
+            if field.name not in choices and type(value) is not field.type:
                 kind = "a whole number" if field.type is int else "true or false"
                 raise TypeError(f"{field.name}={value!r}: must be {kind}")
         for name, low, high in (
@@ -58,6 +76,7 @@ class ModelConfig:
             ("layers", 1, None),
             ("hidden", self.colours, None),
             ("head", self.colours, None),
+            ("components", 1, None),
         ):
             value = getattr(self, name)
             if value < low or (high is not None and value > high):
@@ -66,6 +85,8 @@ class ModelConfig:
         for name in ("first_kernel", "kernel"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be odd and positive, so that it has a centre")
+        if self.head_kind != "softmax" and self.levels == 2:
+            raise ValueError(f"head_kind={self.head_kind!r}: must be 'softmax' for two levels, which have no order")
         if self.first_kernel == 1 and self.colours == 1:
             raise ValueError("first_kernel=1 sees nothing with one colour: use 3 or more")
 
@@ -130,7 +151,7 @@ class MultiScaleConfig:
                 raise ValueError(f"sizes={self.sizes}: must grow, and {large} comes after {small}")
             if large % small:
                 raise ValueError(f"sizes={self.sizes}: each must divide the next, and {small} does not divide {large}")
-        for name in ("colours", "levels"):
+        for name in ("colours", "levels", "head_kind", "components"):
             if len(found := {getattr(scale, name) for scale in self.scales}) > 1:
                 raise ValueError(f"scales have {name} {', '.join(map(str, sorted(found)))}: must all have the same")
 

@@ -1,6 +1,6 @@
-"""Likelihoods: heads that turn a network's output into distributions, and exact evaluation of data sets.
+"""Likelihoods: exact evaluation of data sets.
 
-Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions.
+Shape letters: `B` batch, `C` colours, `H` rows, `W` columns.
 """
 
 import math
@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,52 +19,7 @@ __all__ = [
     "bits_per_dim",
     "evaluate",
     "evenly_spaced",
-    "log_likelihood",
-    "logits_from_outputs",
-    "outputs_per_colour",
 ]
-
-
-def outputs_per_colour(levels: int) -> int:
-    """How many numbers the network gives for each colour of a pixel: one for two levels (a Bernoulli), else K."""
-    return 1 if levels == 2 else levels
-
-
-def logits_from_outputs(outputs: Tensor, colours: int) -> Tensor:
-    """Read a network's outputs as log-probabilities up to a constant (Sec. 2.2; sigmoid for two levels).
-
-    Args:
-        outputs: (B, C·K, …), or (B, C, …) for two levels: the log-odds of symbol 1.
-        colours: C.
-
-    Returns:
-        (B, C, K, …).
-    """
-    outputs = outputs.unflatten(1, (colours, outputs.shape[1] // colours))
-    if outputs.shape[2] == 1:
-        return torch.cat([torch.zeros_like(outputs), outputs], dim=2)
-    return outputs
-
-
-def log_likelihood(outputs: Tensor, images: Tensor) -> Tensor:
-    """Log-probability of each symbol.
-
-    Args:
-        outputs: (B, C·K, H, W), or (B, C, H, W) for two levels.
-        images: (B, C, H, W) int64.
-
-    Returns:
-        (B, C, H, W), nats; float32 at least.
-    """
-    if outputs.dtype in (torch.float16, torch.bfloat16):
-        outputs = outputs.float()
-    if outputs.shape[1] == images.shape[1]:
-        return -F.binary_cross_entropy_with_logits(outputs, images.to(outputs.dtype), reduction="none")
-    # Channels last, as the outputs lie in memory: each distribution is a contiguous row.
-    symbols = images.permute(0, 2, 3, 1)
-    rows = outputs.permute(0, 2, 3, 1).reshape(images.numel(), outputs.shape[1] // images.shape[1])
-    terms = F.cross_entropy(rows, symbols.reshape(-1), reduction="none")
-    return -terms.view(symbols.shape).permute(0, 3, 1, 2)
 
 
 def bits_per_dim(nats: float, dims: int) -> float:

@@ -1,6 +1,6 @@
 """What every model of the package can do: score, sample, complete, save and load.
 
-Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns.
+Shape letters: `B` batch, `C` colours, `K` levels, `P` numbers for a symbol, `H` rows, `W` columns.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pixelrnn import sampling, store
 from pixelrnn.config import ModelConfig, MultiScaleConfig
-from pixelrnn.likelihood import log_likelihood, logits_from_outputs
+from pixelrnn.heads import Head
 from pixelrnn.scan import Stage
 
 __all__ = ["ImageModel"]
@@ -40,9 +40,11 @@ class ImageModel(
         config: what defines the model.
         provenance: where the weights come from, as JSON can hold it, saved beside them; `height` and `width`, if there,
             are the size of the training images.
+        head: how what the network gives is read as distributions.
     """
 
     config: ModelConfig | MultiScaleConfig
+    head: Head
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +65,7 @@ class ImageModel(
 
     @abstractmethod
     def outputs(self, encoded: Tensor) -> Tensor:
-        """Run the model on encoded images: (B, C, H, W) → (B, C·K, H, W), or (B, C, H, W) for two levels."""
+        """Run the model on encoded images: (B, C, H, W) → (B, C·P, H, W), which `head` reads."""
 
     @classmethod
     @abstractmethod
@@ -91,7 +93,11 @@ class ImageModel(
             TypeError: not a tensor of integers.
             ValueError: not of that shape, or a symbol out of range.
         """
-        return logits_from_outputs(self.outputs(self.encode(self._checked(images))), self.config.colours)
+        return self.distributions(self.encode(self._checked(images)))
+
+    def distributions(self, encoded: Tensor) -> Tensor:
+        """As `forward`, of encoded images, (B, C, H, W) → (B, C, K, H, W): what gradients can go through."""
+        return self.head.logits(self.outputs(encoded), encoded)
 
     def log_prob(self, images: Tensor, *, per_pixel: bool = False) -> Tensor:
         """Compute the exact log-probability of images (Eq. 1).
@@ -110,6 +116,27 @@ class ImageModel(
         terms = self.log_terms(images)
         return terms if per_pixel else terms.flatten(1).sum(1)
 
+    def log_density(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Compute the log-density of images that are dequantised by uniform noise (Sec. 5.1), which is what is trained.
+
+        In a level, that of a softmax or of discretised logistics is constant, and equal to `log_prob`. Of a mixture of
+        Gaussians it is no more than `log_prob`, on average over the noise.
+
+        Args:
+            images: (B, C, H, W) integers 0 … K - 1.
+            noise: (B, C, H, W), from 0 to 1: levels are one unit wide.
+
+        Returns:
+            (B,) nats.
+
+        Raises:
+            TypeError, ValueError: as `forward`; noise of another shape.
+        """
+        images = self._checked(images)
+        if noise.shape != images.shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}: must be that of images, {tuple(images.shape)}")
+        return self.log_terms(images, noise.to(images.device)).flatten(1).sum(1)
+
     def check_symbols(self, images: Tensor) -> None:
         """Refuse what are not images (B, C, H, W) of this model's colours and levels, of any size.
 
@@ -125,9 +152,19 @@ class ImageModel(
                 f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.config.levels - 1}"
             )
 
-    def log_terms(self, images: Tensor) -> Tensor:
-        """Log-probability of each symbol, nats: (B, C, H, W) → (B, C, H, W), of int64 that are known to be right."""
-        return log_likelihood(self.outputs(self.encode(images)), images)
+    def log_terms(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Log-probability of each symbol, or log-density of each that noise is added to.
+
+        Args:
+            images: (B, C, H, W) int64 that are known to be right.
+            noise: (B, C, H, W), from 0 to 1; None for probabilities.
+
+        Returns:
+            (B, C, H, W) nats.
+        """
+        encoded = self.encode(images)
+        given = self.outputs(encoded), encoded, images
+        return self.head.log_prob(*given) if noise is None else self.head.log_density(*given, noise)
 
     def sample(
         self,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pixelrnn import store
 from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, config_from
+from pixelrnn.heads import make_head
 from pixelrnn.kernels import FLOATING, Arithmetic
-from pixelrnn.likelihood import log_likelihood
 from pixelrnn.model import ImageModel
 from pixelrnn.networks import Network, PixelRNN
 from pixelrnn.scan import Stage
@@ -136,7 +136,7 @@ class MultiScalePixelRNN(ImageModel):
             )
         if only is not None and (type(only) is not int or only not in config.sizes):
             raise ValueError(f"scale {only}: must be one of the sizes {', '.join(map(str, config.sizes))}")
-        self.config, self.only = config, only
+        self.config, self.only, self.head = config, only, make_head(config.scales[0])
         before = (None, *config.sizes)
         self.scales = nn.ModuleDict(
             {
@@ -232,9 +232,9 @@ class MultiScalePixelRNN(ImageModel):
             outputs = larger
         return outputs
 
-    def log_terms(self, images: Tensor) -> Tensor:
+    def log_terms(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """See `ImageModel.log_terms`; of a model that has not all sizes, those of other sizes are zero."""
-        own = list(self._own_terms(images))
+        own = list(self._own_terms(images, noise))
         whole = own[0][1].new_zeros(images.shape)
         for size, terms in own:
             self._subsampled(whole, size).add_(terms)
@@ -264,11 +264,16 @@ class MultiScalePixelRNN(ImageModel):
         found = torch.stack(own, dim=1)
         return found if parts else found.sum(1)
 
-    def _own_terms(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def _own_terms(self, images: Tensor, noise: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
         """Of each size, log-probabilities of the symbols that the size before has not: (B, C, n', n'), else zero."""
         for size, scale in self._scales():
             symbols = self._subsampled(images, size)
-            terms = log_likelihood(scale.outputs(scale.network.encode(symbols)), symbols)
+            encoded = scale.network.encode(symbols)
+            given = scale.outputs(encoded), encoded, symbols
+            if noise is None:
+                terms = self.head.log_prob(*given)
+            else:
+                terms = self.head.log_density(*given, self._subsampled(noise, size))
             if scale.factor is not None:
                 filled = torch.zeros(size, size, dtype=torch.bool, device=terms.device)
                 filled[:: scale.factor, :: scale.factor] = True

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pixelrnn.heads import Head
 from pixelrnn.kernels import FLOATING, Arithmetic, Kind, Program, choice
 from pixelrnn.kernels._native import RangeDecoder
 from pixelrnn.kernels.program import Line
 from pixelrnn.layers import Composite, MaskedConv2d
-from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
 from pixelrnn.scan import Drawing, wave_count, waves
 
 __all__ = ["NativeScan", "RangeDecoder", "profitable_slope", "record"]
@@ -121,8 +121,7 @@ class NativeScan:
 
     Args:
         program: what the network does.
-        levels: K.
-        colours: C.
+        head: how its outputs are read; in integers, a softmax.
         height: H.
         width: W.
         slope: see `pixelrnn.scan.waves`.
@@ -132,14 +131,13 @@ class NativeScan:
     def __init__(
         self,
         program: Program,
-        levels: int,
-        colours: int,
+        head: Head,
         height: int,
         width: int,
         slope: int | None,
         arithmetic: Arithmetic = FLOATING,
     ) -> None:
-        tables, self.dtype = arithmetic.tables(levels), arithmetic.dtype
+        tables, self.dtype = arithmetic.tables(head.levels), arithmetic.dtype
         steps = join(program.lines, products=tables is None)
         tensors = [[tensor.to(self.dtype).contiguous() for tensor in step.tensors] for step in steps]
         lines = [
@@ -147,11 +145,11 @@ class NativeScan:
             for step, each in zip(steps, tensors, strict=True)
         ]
         self.slope = min(width, slope or width)
-        self.levels, self.colours, self.height, self.width = levels, colours, height, width
-        self.outputs = outputs_per_colour(levels)
+        self.head, self.colours, self.height, self.width = head, head.colours, height, width
         self.conditioning = sum(line.outputs for line in program.lines if line.kind == Kind.CONDITIONING)
         self.batch = 0
-        network, size = (lines, colours, levels, program.registers), (height, width, self.slope)
+        numbers = head.colours, head.levels, head.outputs, *head.native
+        network, size = (lines, numbers, program.registers), (height, width, self.slope)
         build, threads = choice.build(), choice.threads()
         if tables is None:
             self._scan = build.scan(*network, size, threads)
@@ -184,12 +182,12 @@ class NativeScan:
                 raise ValueError(f"{name} {values}: must be from 0 to {end - 1}")
         if len(rows) != len(cols):
             raise ValueError(f"{len(rows)} rows and {len(cols)} columns: must be as many")
-        outputs = torch.empty(self.batch, self.outputs, len(rows), dtype=self.dtype)
+        logits = torch.empty(self.batch, self.head.levels, len(rows), dtype=self.dtype)
         rows, cols = rows.contiguous(), cols.contiguous()
         self._check("rows", rows, torch.int64, (len(rows),))
         self._check("columns", cols, torch.int64, (len(rows),))
-        self._scan.step(images.data_ptr(), len(rows), rows.data_ptr(), cols.data_ptr(), colour, outputs.data_ptr())
-        return logits_from_outputs(outputs, 1)[:, 0]
+        self._scan.step(images.data_ptr(), len(rows), rows.data_ptr(), cols.data_ptr(), colour, logits.data_ptr())
+        return logits
 
     def finish_row(self, row: int) -> None:
         """See `Scan`."""
@@ -203,9 +201,9 @@ class NativeScan:
         self._check_numbers(numbers)
         waves_of = waves(self.height, self.width, self.slope, numbers=numbers)
         positions = sum(len(rows) for rows, _, _ in waves_of)
-        outputs = torch.empty(self.batch * self.colours * positions, self.outputs, 1, dtype=self.dtype)
-        self._scan.follow(images.data_ptr(), numbers.start, numbers.stop, outputs.data_ptr())
-        return logits_from_outputs(outputs, 1)[:, 0, :, 0]
+        logits = torch.empty(self.batch * self.colours * positions, self.head.levels, dtype=self.dtype)
+        self._scan.follow(images.data_ptr(), numbers.start, numbers.stop, logits.data_ptr())
+        return logits
 
     def decode(self, images: Tensor, free: Tensor, decoder: RangeDecoder, exponentials: Tensor) -> bool:
         """Fill in images with what is decoded, in the order of `follow`.
@@ -230,9 +228,9 @@ class NativeScan:
         self._check("images", images, torch.int64, self._shape)
         self._check("uniform", drawing.uniform, torch.float64, self._shape)
         if drawing.known is not None:
-            if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.levels:
+            if images.numel() and not 0 <= int(images.min()) <= int(images.max()) < self.head.levels:
                 raise ValueError(
-                    f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.levels - 1}"
+                    f"images has symbols {int(images.min())} … {int(images.max())}: must be 0 … {self.head.levels - 1}"
                 )
             self._check("known", drawing.known, torch.bool, (self.batch, self.height, self.width))
         if drawing.log_prob is not None:

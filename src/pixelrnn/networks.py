@@ -1,7 +1,7 @@
 """The networks of Table 1: PixelCNN, Row LSTM and Diagonal BiLSTM, from one builder.
 
-Shape letters: `B` batch, `C` colours, `K` levels, `F` features, `h` features of a layer, `H` rows, `W` columns,
-`N` positions visited together.
+Shape letters: `B` batch, `C` colours, `K` levels, `P` numbers for a symbol, `F` features, `h` features of a layer,
+`H` rows, `W` columns, `N` positions visited together.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pixelrnn import kernels
 from pixelrnn.config import ModelConfig
+from pixelrnn.heads import make_head
 from pixelrnn.kernels import FLOATING
 from pixelrnn.layers import (
     Apply,
@@ -25,7 +26,6 @@ from pixelrnn.layers import (
     RowLSTM,
     gather_taps,
 )
-from pixelrnn.likelihood import logits_from_outputs, outputs_per_colour
 from pixelrnn.masks import colour_groups, with_conditioning
 from pixelrnn.model import ImageModel
 from pixelrnn.native_scan import NativeScan, profitable_slope, record
@@ -36,7 +36,7 @@ __all__ = ["Network", "PixelRNN", "Trunk"]
 
 @final
 class Trunk(Composite):
-    """All that follows the first convolution: blocks, skip connections and output layers, (B, 2h, …) → (B, C·K, …).
+    """All that follows the first convolution: blocks, skip connections and output layers, (B, 2h, …) → (B, C·P, …).
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Table 1.
 
@@ -51,7 +51,8 @@ class Trunk(Composite):
     def __init__(self, config: ModelConfig, conditioning: int = 0) -> None:
         wide = colour_groups(2 * config.hidden, config.colours)
         head = colour_groups(config.head, config.colours)
-        out = torch.arange(config.colours).repeat_interleave(outputs_per_colour(config.levels))
+        distribution = make_head(config)
+        out = torch.arange(config.colours).repeat_interleave(distribution.outputs)
         parts: dict[str, Layer] = {}
         if conditioning:
             parts["stem"] = MaskedConv2d("B", (1, 1), with_conditioning(wide[:0], conditioning), wide)
@@ -68,7 +69,9 @@ class Trunk(Composite):
                 parts[f"skip{number}"] = MaskedConv2d("B", (1, 1), wide, wide)
         parts["head0"] = MaskedConv2d("B", (1, 1), wide, head)
         parts["head1"] = MaskedConv2d("B", (1, 1), head, head)
-        parts["logits"] = MaskedConv2d("B", (1, 1), head, out)
+        parts["logits"] = last = MaskedConv2d("B", (1, 1), head, out)
+        with torch.no_grad():
+            last.bias.add_(distribution.initial_bias())
         super().__init__(parts)
         self.layers, self.skip = config.layers, config.skip
 
@@ -118,6 +121,7 @@ class Network(nn.Module):
         wide = colour_groups(2 * config.hidden, config.colours)
         self.first = MaskedConv2d("A", kernel, torch.arange(config.colours), wide)
         self.trunk = Trunk(config, conditioning)
+        self.head = make_head(config)
 
     @property
     def wave_slope(self) -> int | None:
@@ -138,7 +142,7 @@ class Network(nn.Module):
             conditioning: (B, c, H, W), if the network has it.
 
         Returns:
-            (B, C·K, H, W), or (B, C, H, W) for two levels.
+            (B, C·P, H, W); see `head`.
 
         Raises:
             ValueError: conditioning of another shape, none where there must be, or some where there must not.
@@ -165,7 +169,7 @@ class Network(nn.Module):
         program = record(self.first, self.trunk, self.conditioning)
         if arithmetic is FLOATING:
             slope = profitable_slope(program, slope, height, width, batch)
-        return NativeScan(program, self.config.levels, *size, slope, arithmetic)
+        return NativeScan(program, self.head, *size[1:], slope, arithmetic)
 
     def init_cache(
         self, batch: int, colours: int, height: int, width: int, conditioning: Tensor | None = None
@@ -205,7 +209,8 @@ class Network(nn.Module):
         conditioning = cache["conditioning"][:, :, rows, cols] if self.conditioning else None
         features = self.first.apply_taps(self.encode(taps) * inside)
         outputs = self.trunk.step(cache["trunk"], features, rows, cols, conditioning)
-        return logits_from_outputs(outputs, self.config.colours)[:, colour]
+        here = self.encode(images[:, :, rows, cols])
+        return self.head.logits(outputs, here)[:, colour]
 
     def finish_row(self, cache: Cache, row: int) -> None:
         """Do what can be done only when a row is complete (the contract of `scan`)."""

@@ -213,6 +213,7 @@ def _check_size(folder: Path, model: Mapping[str, Any]) -> None:
         "layers": tensors,
         "hidden": square,
         "head": square,
+        "components": square,
         "first_kernel": square,
         "kernel": size,
         "conditioning": square,

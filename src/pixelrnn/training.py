@@ -236,8 +236,9 @@ def train(
             chosen = batch_indices(config.seed, progress.step, len(images), config.batch)
             random = np.random.Generator(np.random.PCG64([config.seed, progress.step, 1]))
             batch = torch.from_numpy(augment(images[chosen], model_config.levels, config.augment, random)).to(device)
+            noise = torch.from_numpy(random.random(batch.shape, np.float32)).to(device)
             try:
-                nats = optimise(learner, batch, config, progress.step)
+                nats = optimise(learner, batch, noise, config, progress.step)
             except FloatingPointError as error:
                 raise TrainingError(
                     f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
@@ -327,12 +328,13 @@ def _split(whole: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
-def optimise(learner: Learner, batch: torch.Tensor, config: TrainingConfig, step: int) -> float:
+def optimise(learner: Learner, batch: torch.Tensor, noise: torch.Tensor, config: TrainingConfig, step: int) -> float:
     """Do one step of maximum likelihood.
 
     Args:
         learner: changed.
         batch: (B, C, H, W) symbols.
+        noise: (B, C, H, W), from 0 to 1, which dequantises them; only densities look at it.
         config: of the run; the learning rate is that of the optimiser.
         step: counted from 0.
 
@@ -346,7 +348,7 @@ def optimise(learner: Learner, batch: torch.Tensor, config: TrainingConfig, step
     assert weights.grad is not None
     weights.grad.zero_()
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        loss = -learner.model.log_prob(batch).mean()
+        loss = -learner.model.log_density(batch, noise).mean()
     loss.backward()
     norm = float(nn.utils.clip_grad_norm_(weights, config.clip))
 

@@ -24,4 +24,4 @@ class WrongModelError(ArchiveError):
 
 
 class LimitError(ValueError):
-    """A network with weights so large that integers of 53 bits cannot hold its sums."""
+    """A network that integers of 53 bits cannot hold: its weights are too large, or its head has no integers."""

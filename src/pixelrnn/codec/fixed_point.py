@@ -83,7 +83,7 @@ def fixed_point(model: Model) -> Model:
         of the model times 2^12, about.
 
     Raises:
-        LimitError: its weights are too large.
+        LimitError: its weights are too large, or its head is a mixture, which has no integers yet.
     """
     found = copy.deepcopy(model).cpu().double().requires_grad_(False)
     for layer in found.modules():
@@ -101,7 +101,7 @@ def in_integers(model: nn.Module) -> None:
     """Let a model compute in integers, whose parameters are those of `fixed_point` already.
 
     Raises:
-        LimitError: they are too large.
+        LimitError: they are too large, or the head is a mixture.
     """
     integers, of_gates = _Integers(), set()
     for layer in model.modules():
@@ -114,6 +114,8 @@ def in_integers(model: nn.Module) -> None:
         layer.arithmetic = Layer.arithmetic
     for module in model.modules():
         if isinstance(module, Network):
+            if (kind := module.config.head_kind) != "softmax":
+                raise LimitError(f"head_kind={kind!r}: only models with a softmax can be used for archives")
             _prove(record(module.first, module.trunk, module.conditioning))
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             # Taps of a deconvolution that meet at a position are fewer than all.

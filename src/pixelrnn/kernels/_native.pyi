@@ -42,8 +42,7 @@ class Build:
     def scan(
         self,
         lines: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
-        colours: int,
-        levels: int,
+        head: tuple[int, ...],
         registers: int,
         size: tuple[int, int, int],
         threads: int,
@@ -52,8 +51,7 @@ class Build:
     def exact_scan(
         self,
         lines: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]],
-        colours: int,
-        levels: int,
+        head: tuple[int, ...],
         registers: int,
         size: tuple[int, int, int],
         threads: int,
@@ -86,9 +84,9 @@ class Scan:
     """Numbers an image."""
 
     def begin(self, batch: int, conditioning: int, /) -> None: ...
-    def step(self, images: int, count: int, rows: int, cols: int, colour: int, outputs: int, /) -> None: ...
+    def step(self, images: int, count: int, rows: int, cols: int, colour: int, logits: int, /) -> None: ...
     def finish_row(self, row: int, /) -> None: ...
-    def follow(self, images: int, first: int, end: int, outputs: int, /) -> None: ...
+    def follow(self, images: int, first: int, end: int, logits: int, /) -> None: ...
     def decode(
         self, images: int, first: int, end: int, free: int, decoder: RangeDecoder, exponentials: int, count: int, /
     ) -> bool: ...
