@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 import pixelrnn
-from pixelrnn import commands, console, figures, kernels, sampling, store
+from pixelrnn import charts, commands, console, kernels, sampling, store
 
 USE = importlib.import_module("pixelrnn.commands.use")
 TRAIN = importlib.import_module("pixelrnn.commands.train")  # `commands.train` is the function in it.
@@ -169,13 +169,13 @@ def test_train_takes_colours_and_levels_from_the_data(run, small_data):
 def references(monkeypatch):
     """The references of each training curve that is drawn."""
     drawn = []
-    real = figures.training_curve
+    real = charts.training_curve
 
     def curve(records, *, reference, **options):
         drawn.append(reference)
         return real(records, reference=reference, **options)
 
-    monkeypatch.setattr(figures, "training_curve", curve)
+    monkeypatch.setattr(charts, "training_curve", curve)
     return drawn
 
 

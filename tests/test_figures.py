@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Annotation
 from PIL import Image
 
-from pixelrnn.figures import context, contexts, nats_map, save, softmax_curves, training_curve
+from pixelrnn.charts import results, training_curve
+from pixelrnn.figures import context, contexts, nats_map, save, softmax_curves
 from pixelrnn.pictures import grid
 
 
@@ -207,3 +208,27 @@ IMAGE = np.zeros((1, 3, 4), dtype=np.uint8)
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_results_show_curves_and_figures_beside_the_papers(tmp_path):
+    runs = {
+        name: [
+            {"kind": "train", "step": 1, "loss": 9.0, "seconds": 1},
+            *({"kind": "validation", "step": n, "loss": 5 + k + 1 / n, "seconds": 60 * n} for n in range(1, 5)),
+        ]
+        for k, name in enumerate(("one", "other"))
+    }
+    figure = results(runs, {"one": (5.2, 0.1, 5.5), "other": (6.2, 0.1, None)}, unit="nats", title="a title")
+    curves, points = figure.axes
+    assert [line.get_label() for line in curves.lines] == ["one", "other"]
+    np.testing.assert_allclose(curves.lines[0].get_xydata()[:, 0], [1, 2, 3, 4])
+    assert [text.get_text() for text in points.get_yticklabels()] == ["one", "other"]
+    crosses = [line for line in points.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [line.get_xdata()[0] for line in crosses] == [5.5]
+    assert save(figure, tmp_path / "results").stat().st_size > 10_000
+
+
+def test_results_need_a_run_and_manage_without_validations():
+    with pytest.raises(ValueError, match="runs is empty"):
+        results({}, {}, unit="nats")
+    results({"one": [{"kind": "train", "step": 1, "loss": 9.0, "seconds": 1}]}, {"one": (1, 1, None)}, unit="nats")

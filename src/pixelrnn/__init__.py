@@ -26,6 +26,7 @@ from pixelrnn.recipes import Recipe as Recipe
 from pixelrnn.recipes import TrainingConfig as TrainingConfig
 from pixelrnn.recipes import recipes as recipes
 from pixelrnn.scan import scan as scan
+from pixelrnn.shipped import models as models
 from pixelrnn.store import ModelError as ModelError
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_dataset",
+    "models",
     "recipes",
     "scan",
 ]

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model folder, as `train` leaves it, or hf:USER/MODEL.")
+    str, typer.Argument(metavar="MODEL", help="A model folder, the name of a shipped model, or hf:USER/MODEL.")
 ]
 Data = Annotated[
     str | None, typer.Option(help="Images: a name, file or folder (docs/data.md). Default: the model's own.")
@@ -258,12 +258,50 @@ def info(
 
 
 @app.command()
+def check(
+    model: ModelArgument,
+    height: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Rows; default: as in training.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Columns; default: as in training.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Check that a model obeys the laws of a likelihood: it does not leak, sums to 1, and scans as it scores."""
+    if not commands.check_model(model, height, width, seed, device, as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="mnist, photographs, connections, depth or heads.")],
+    data: Annotated[str | None, typer.Option(help="Photographs, from `prepare`. Default: photos.npz.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/reproduce/TABLE.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fiftieth of the time: how it works, not what it gives.")
+    ] = False,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Length of each run by the clock.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all cores.")] = None,
+) -> None:
+    """Run a table of the paper: train, evaluate and check each network, and write a page and a picture of it.
+
+    Stopped at any time, the same command goes on.
+    """
+    commands.reproduce(table, data, out, quick, minutes, threads)
+
+
+@app.command()
 def join(
     models: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One for each scale, from train --scale.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder of the model.")],
 ) -> None:
     """Make one multi-scale model of scales that were trained apart."""
     commands.join(models, out)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the trained models that come with the package: what they score, and how they were made."""
+    commands.list_models(as_json)
 
 
 @app.command()

@@ -1,13 +1,12 @@
-"""Plots of contexts, distributions, training and what pixels cost, and `save` for every kind of picture.
+"""Plots of contexts, distributions and what pixels cost, and `save` for every kind of picture.
 
 Everything is drawn from arrays (NumPy's or torch's); nothing here knows a model. Plots are Matplotlib `Figure`
-objects made without global state. Their colours are Okabe and Ito's, which the colour-blind can tell apart.
+objects made without global state.
 
 Shapes: `C` colours, `H` rows, `W` columns, `K` levels, `M` distributions.
 """
 
 import io
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from pixelrnn.pictures import INK, ArrayLike, as_array, to_picture
+from pixelrnn.plotting import FAINT, MUTED, SKY, VERMILLION, colour_bar, make_panels, rendered
 from pixelrnn.store import atomic_path
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "save_animation",
     "softmax_curves",
     "surprise",
-    "training_curve",
 ]
 
 ANIMATED = (".gif", ".webp")
@@ -43,9 +42,6 @@ ANIMATED = (".gif", ".webp")
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 
-_BLUE, _SKY, _VERMILLION = "#0072b2", "#56b4e9", "#d55e00"
-_MUTED, _FAINT = "#777777", "#dddddd"
-_LABEL = 0.055
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
 
 
@@ -69,14 +65,14 @@ def nats_map(image: ArrayLike, nats: ArrayLike, levels: int, *, unit: str = "nat
     costs = costs.reshape(-1, *array.shape[1:]).sum(0)
 
     height, width = costs.shape
-    figure, (left, right) = _panels(1, 2, 3.2, 3.2 * min(max(height / width, 0.25), 4))
+    figure, (left, right) = make_panels(1, 2, 3.2, 3.2 * min(max(height / width, 0.25), 4))
     left.imshow(picture, interpolation="nearest")
     heat = right.imshow(costs, cmap="viridis", interpolation="nearest", vmin=min(0.0, float(costs.min())))
     for axes, title in ((left, "image"), (right, f"{costs.sum():,.1f} nats")):
         axes.set_axis_off()
         axes.set_title(title, fontsize=10, color=INK)
-    _colour_bar(figure, heat, [left, right], unit)
-    return _rendered(figure)
+    colour_bar(figure, heat, [left, right], unit)
+    return rendered(figure)
 
 
 def surprise(images: ArrayLike, nats: ArrayLike, levels: int, *, columns: int = 4) -> Image.Image:
@@ -101,7 +97,7 @@ def surprise(images: ArrayLike, nats: ArrayLike, levels: int, *, columns: int = 
     costs = costs.sum(1)
     count, height, width = costs.shape
     columns = min(columns, count)
-    figure, panels = _panels(-(-count // columns), 2 * columns, 1.3, 1.3 * min(max(height / width, 0.25), 4) + 0.25)
+    figure, panels = make_panels(-(-count // columns), 2 * columns, 1.3, 1.3 * min(max(height / width, 0.25), 4) + 0.25)
     for axes in panels:
         axes.set_axis_off()
     for number in range(count):
@@ -111,56 +107,8 @@ def surprise(images: ArrayLike, nats: ArrayLike, levels: int, *, columns: int = 
             costs[number], cmap="viridis", interpolation="nearest", vmin=min(0.0, costs.min()), vmax=costs.max()
         )
         right.set_title(f"{costs[number].sum():,.1f} nats", fontsize=9, color=INK)
-    _colour_bar(figure, heat, panels, "nats a pixel")
-    return _rendered(figure)
-
-
-def training_curve(
-    records: Sequence[Mapping[str, Any]],
-    *,
-    unit: str,
-    reference: Mapping[str, float] | None = None,
-    title: str = "",
-) -> Figure:
-    """The loss against the step, in training and validation.
-
-    Training is drawn faint, and solid as a running mean over a fiftieth of the records. The first steps, with
-    their far higher loss, do not set the scale; references far above the curves are left out.
-
-    Args:
-        records: in order of step, each with `kind` (`"train"`, `"validation"`, or another to pass over),
-            `step` and `loss`; losses that are None or not finite are passed over too.
-        unit: of the losses, such as `"nats"` or `"bits/dim"`.
-        reference: label → loss, drawn as dotted lines; their labels keep apart where the lines are close.
-        title: above the plot.
-
-    Raises:
-        ValueError: no finite loss of training or validation, or one without `step` or `loss`.
-    """
-    train, validation = _losses(records, "train"), _losses(records, "validation")
-    if not len(train) and not len(validation):
-        raise ValueError("records has no finite loss of kind 'train' or 'validation'; it must have one")
-    smooth = _running_mean(train[:, 1], len(train) // 50)
-    figure, (axes,) = _panels(1, 1, 7.0, 4.0)
-    mark = "o" if len(train) == 1 else ""
-    axes.plot(*train.T, color=_BLUE, alpha=0.25, linewidth=0.8)
-    axes.plot(
-        train[:, 0],
-        smooth,
-        color=_BLUE,
-        linewidth=1.6,
-        marker=mark,
-        markersize=4,
-        label="training" if len(train) else "_",
-    )
-    if len(validation):
-        axes.plot(*validation.T, color=_VERMILLION, marker="o", markersize=4, linewidth=1, label="validation")
-    low, high = _limits(smooth, validation[:, 1], list((reference or {}).values()))
-    axes.set(xlabel="step", ylabel=unit, ylim=(low, high))
-    axes.set_title(title, fontsize=11, color=INK)
-    axes.legend(frameon=False, loc="upper right", fontsize=9)
-    _draw_references(axes, {name: loss for name, loss in (reference or {}).items() if low <= loss <= high})
-    return figure
+    colour_bar(figure, heat, panels, "nats a pixel")
+    return rendered(figure)
 
 
 def context(jacobian: ArrayLike, row: int, col: int, *, title: str = "") -> Figure:
@@ -190,15 +138,15 @@ def contexts(jacobians: Mapping[str, ArrayLike], row: int, col: int) -> Figure:
     scale = LogNorm(max(float(seen.min()) if seen.size else 0.1, most * 1e-6), most * (1 + 1e-9), clip=True)
 
     height, width = next(iter(arrays.values())).shape
-    figure, panels = _panels(1, len(arrays), 2.8, 2.8 * min(max(height / width, 0.6), 3) + 0.5)
+    figure, panels = make_panels(1, len(arrays), 2.8, 2.8 * min(max(height / width, 0.6), 3) + 0.5)
     for axes, (name, array) in zip(panels, arrays.items(), strict=True):
         heat = _draw_context(axes, array, row, col, scale)
         axes.set_title(name, fontsize=10, color=INK)
-    _colour_bar(figure, heat, panels, "mean |gradient|")
+    colour_bar(figure, heat, panels, "mean |gradient|")
     keys = [
-        Patch(facecolor="none", edgecolor=_VERMILLION, linewidth=2, label="the pixel"),
-        Patch(facecolor=_FAINT, label="earlier, not seen"),
-        Patch(facecolor="white", edgecolor=_MUTED, label="later"),
+        Patch(facecolor="none", edgecolor=VERMILLION, linewidth=2, label="the pixel"),
+        Patch(facecolor=FAINT, label="earlier, not seen"),
+        Patch(facecolor="white", edgecolor=MUTED, label="later"),
     ]
     columns = 3 if len(arrays) > 1 else 1
     figure.legend(handles=keys, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
@@ -228,14 +176,14 @@ def softmax_curves(probabilities: ArrayLike, labels: Sequence[str], true: Sequen
         raise ValueError(f"true is {list(true)}; each must be 0 to {levels - 1}")
 
     columns = min(4, count)
-    figure, panels = _panels(-(-count // columns), columns, 2.4, 1.8)
+    figure, panels = make_panels(-(-count // columns), columns, 2.4, 1.8)
     for index, axes in enumerate(panels):
         if index >= count:
             axes.set_axis_off()
             continue
-        axes.stairs(rows[index], np.arange(levels + 1) - 0.5, fill=True, color=_SKY)
+        axes.stairs(rows[index], np.arange(levels + 1) - 0.5, fill=True, color=SKY)
         if true is not None:
-            axes.axvline(true[index], color=_VERMILLION, linewidth=1.2, linestyle="--")
+            axes.axvline(true[index], color=VERMILLION, linewidth=1.2, linestyle="--")
         axes.set(xlim=(-0.5, levels - 0.5), ylim=(0, rows[index].max() * 1.05))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.set_title(labels[index], fontsize=9, color=INK)
@@ -313,82 +261,6 @@ def _reals(values: ArrayLike, name: str) -> Reals:
     return array
 
 
-def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(columns * width, rows * height), dpi=150, layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels:
-        axes.tick_params(labelsize=8, color=_MUTED, labelcolor=INK)
-        axes.spines[:].set_color(_MUTED)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
-
-
-def _colour_bar(figure: Figure, heat: AxesImage, panels: list[Axes], label: str) -> None:
-    bar = figure.colorbar(heat, ax=panels, fraction=0.04, pad=0.02)
-    bar.set_label(label, fontsize=9, color=INK)
-    bar.ax.tick_params(labelsize=8, color=_MUTED, labelcolor=INK)
-
-
-def _rendered(figure: Figure) -> Image.Image:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return Image.open(file).convert("RGB")
-
-
-def _losses(records: Sequence[Mapping[str, Any]], kind: str) -> Reals:
-    chosen = [record for record in records if record.get("kind") == kind]
-    for record in chosen:
-        if "step" not in record or "loss" not in record:
-            raise ValueError(f"records has {dict(record)}; it must have a step and a loss")
-    given = [(record["step"], record["loss"]) for record in chosen if record["loss"] is not None]
-    pairs = [(step, loss) for step, loss in given if math.isfinite(loss)]
-    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
-
-
-def _running_mean(values: Reals, reach: int) -> Reals:
-    """Of `reach` values before and after each, fewer at the ends."""
-    sums = np.concatenate([[0.0], values.cumsum()])
-    index = np.arange(len(values))
-    first, last = np.maximum(index - reach, 0), np.minimum(index + reach + 1, len(values))
-    mean: Reals = (sums[last] - sums[first]) / (last - first)
-    return mean
-
-
-def _limits(smooth: Reals, validation: Reals, references: Sequence[float]) -> tuple[float, float]:
-    curves = [curve for curve in (smooth, validation) if len(curve)]
-    low = min(float(curve.min()) for curve in curves)
-    high = max(max(float(np.quantile(curve, 0.9)), float(curve[-1])) for curve in curves)
-    near = [loss for loss in references if loss <= high + (high - low)]
-    low, high = min([low, *near]), max([high, *near])
-    margin = 0.06 * (high - low) or 1.0
-    return low - margin, high + margin
-
-
-def _draw_references(axes: Axes, reference: Mapping[str, float]) -> None:
-    """Dotted lines, each with its label to the right of the axes."""
-    low, high = axes.get_ylim()
-    lines = sorted(reference.items(), key=lambda item: item[1])
-    heights = _apart([(loss - low) / (high - low) for _, loss in lines], _LABEL)
-    for (name, loss), height in zip(lines, heights, strict=True):
-        axes.axhline(loss, color=_MUTED, linestyle=":", linewidth=1.2)
-        label = f"{name} {loss:.2f}"
-        axes.text(1.015, height, label, va="center", fontsize=8, color=INK, transform=axes.transAxes)
-
-
-def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights in ascending order, moved at least so far apart, but as little as can be: a crowd stays centred."""
-    # Crowds of neighbours: how many they are, and the mean of where the lowest of them would like to be.
-    crowds: list[tuple[int, float]] = []
-    for height in heights:
-        count, bottom = 1, height
-        while crowds and crowds[-1][1] + crowds[-1][0] * least > bottom:
-            others, below = crowds.pop()
-            bottom = (others * below + count * (bottom - others * least)) / (others + count)
-            count += others
-        crowds.append((count, bottom))
-    return [bottom + index * least for count, bottom in crowds for index in range(count)]
-
-
 def _jacobian(values: ArrayLike, name: str, row: int, col: int) -> Reals:
     array = _reals(values, f"jacobians[{name!r}]")
     if array.ndim != 2 or array.size == 0 or array.min() < 0:
@@ -400,11 +272,11 @@ def _jacobian(values: ArrayLike, name: str, row: int, col: int) -> Reals:
 
 def _draw_context(axes: Axes, array: Reals, row: int, col: int, scale: LogNorm) -> AxesImage:
     earlier = np.arange(array.size).reshape(array.shape) < row * array.shape[1] + col
-    ground = np.where(earlier[..., None], np.array(to_rgb(_FAINT)), 1.0)
+    ground = np.where(earlier[..., None], np.array(to_rgb(FAINT)), 1.0)
     axes.imshow(ground, interpolation="nearest")
     seen = np.ma.masked_equal(array, 0)
     heat = axes.imshow(seen, cmap="viridis", norm=scale, interpolation="nearest")
-    axes.add_patch(Rectangle((col - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=_VERMILLION, linewidth=2))
+    axes.add_patch(Rectangle((col - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILLION, linewidth=2))
     axes.spines[:].set_visible(True)
     axes.set(xticks=[], yticks=[])
     return heat
@@ -416,7 +288,7 @@ def _write(picture: Image.Image | Figure, path: Path) -> None:
         if suffix in (".pdf", ".svg"):
             picture.savefig(path)
             return
-        picture = _rendered(picture)
+        picture = rendered(picture)
     file_format = Image.registered_extensions().get(suffix, "")
     if file_format not in Image.SAVE:
         raise ValueError(f"path has suffix {path.suffix!r}; it must be one that Pillow writes, such as .png or .webp")

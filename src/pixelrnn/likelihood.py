@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
+    "Dequantised",
     "Evaluation",
     "Scorer",
     "bits_per_dim",
@@ -39,6 +40,29 @@ class Scorer(Protocol):
 
     def log_prob(self, images: Tensor) -> Tensor:
         """Log-probability of each image: (B, C, H, W) → (B,), nats."""
+
+
+class Dense(Protocol):
+    """What `Dequantised` needs of a model."""
+
+    def log_density(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Log-density of images + noise: (B, C, H, W) both → (B,), nats."""
+
+
+class Dequantised:
+    """Scores by the density of images that uniform noise is added to, once, as the paper compares densities (Sec. 5.1).
+
+    Args:
+        model: with a density.
+        seed: of the noise.
+    """
+
+    def __init__(self, model: Dense, seed: int = 0) -> None:
+        self.model, self.generator = model, torch.Generator().manual_seed(seed)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        """See `Scorer`."""
+        return self.model.log_density(images, torch.rand(images.shape, generator=self.generator))
 
 
 @dataclass(frozen=True)

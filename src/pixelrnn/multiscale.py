@@ -10,7 +10,7 @@ from typing import Any, Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from pixelrnn import store
+from pixelrnn import shipped, store
 from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, config_from
 from pixelrnn.heads import make_head
 from pixelrnn.kernels import FLOATING, Arithmetic
@@ -325,11 +325,14 @@ def make_model(config: Config, only: int | None = None) -> ImageModel:
 
 
 def load(path: str | Path) -> ImageModel:
-    """Read a model folder (`config.json` and `model.safetensors`), as `save` and training leave it.
+    """Read a model folder (`config.json` and `model.safetensors`), as `save` and training leave it, or a shipped model.
+
+    Args:
+        path: the folder; or, if there is none of that path, the name of a model that comes with the package.
 
     Raises:
-        ModelError: not a model folder, or a damaged, foreign or newer one.
+        ModelError: no such model, or a damaged, foreign or newer one.
     """
-    folder = store.open_folder(path)
+    folder = store.open_folder(shipped.find(path))
     kind = MultiScalePixelRNN if "sizes" in folder.config else PixelRNN
     return kind.from_folder(folder)

@@ -136,6 +136,7 @@ def recipes() -> dict[str, Recipe]:
         _photographs("cifar10-diagonal-bilstm", "diagonal_bilstm", 12, "Diagonal BiLSTM", 3.00),
         _imagenet(32, 12, 384, 64, True, 3.86),
         _imagenet(64, 4, 512, 32, False, 3.63),
+        _patches("photos-pixelcnn", "pixelcnn", "PixelCNN"),
         _patches("photos-row-lstm", "row_lstm", "Row LSTM"),
         _patches("photos-diagonal-bilstm", "diagonal_bilstm", "Diagonal BiLSTM"),
         _mnist_multiscale(),

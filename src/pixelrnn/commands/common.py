@@ -11,7 +11,7 @@ from PIL import Image
 from pixelrnn import console, store
 from pixelrnn.config import Config, ModelConfig
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.likelihood import Evaluation, Scorer, evaluate
+from pixelrnn.likelihood import Dequantised, Evaluation, Scorer, evaluate
 from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN, load
 from pixelrnn.recipes import recipes
@@ -25,11 +25,13 @@ __all__ = [
     "check_out",
     "choose_device",
     "dataset_of",
+    "density_of",
     "described",
     "evaluated",
     "explain",
     "generator_of",
     "load_model",
+    "print_density",
     "print_paper",
     "print_part",
     "print_result",
@@ -160,6 +162,19 @@ def print_result(result: Evaluation, split: str, levels: int) -> None:
     bits = f"{result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim"
     first, second = (nats, bits) if unit_of(levels) == "nats" else (bits, nats)
     console.say(f"{split}: {first} ({second}), {result.count} images")
+
+
+def density_of(model: ImageModel, images: NDArray[np.uint8], batch: int) -> Evaluation | None:
+    """Score images by the density of a model that has one: what the paper reports of such (Sec. 5.1)."""
+    return evaluated(Dequantised(model), images, "density", batch, model.device) if model.head.continuous else None
+
+
+def print_density(result: Evaluation) -> None:
+    """Print the result of a density; the one before is of the probabilities that it gives to levels."""
+    console.say(
+        f"as a density of dequantised images: {result.bits_per_dim:.4f} ± {result.bits_per_dim_error:.4f} bits/dim "
+        f"({result.nats:.2f} ± {result.nats_error:.2f} nats an image)"
+    )
 
 
 def print_part(size: int) -> None:

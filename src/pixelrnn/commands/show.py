@@ -14,15 +14,17 @@ from pixelrnn.data import prepare
 from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN, make_model
 from pixelrnn.recipes import recipes
+from pixelrnn.shipped import models
 
-__all__ = ["draw_contexts", "draw_softmax", "info", "list_recipes", "prepare_photos"]
+__all__ = ["draw_contexts", "draw_softmax", "info", "list_models", "list_recipes", "prepare_photos", "size_of"]
 
 
 def info(name: str, height: int | None, width: int | None, as_json: bool) -> None:
     """Tell the parameters, context and operations of a model folder or a recipe."""
     known = recipes()
-    model = make_model(known[name].model) if name in known and not Path(name).is_dir() else load_model(name)
-    height, width = _size(model, height, width)
+    untrained = name in known and name not in models() and not Path(name).is_dir()
+    model = make_model(known[name].model) if untrained else load_model(name)
+    height, width = size_of(model, height, width)
     row, col = inspection.middle(model, height, width)
     whole = not isinstance(model, MultiScalePixelRNN) or model.only is None
     context = None
@@ -68,7 +70,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
             console.say(f"{key + ':':<12} {model.provenance[key]}")
 
 
-def _size(model: ImageModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
+def size_of(model: ImageModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
     """The size of images that was asked for, or that a model has or was trained on, or that of MNIST."""
     usual = model.config.sizes[-1] if isinstance(model, MultiScalePixelRNN) else 28
     return (
@@ -91,6 +93,25 @@ def list_recipes(as_json: bool) -> None:
         console.say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def list_models(as_json: bool) -> None:
+    """List the trained models that come with the package."""
+    known = models()
+    if as_json:
+        listed = {name: {"model": each.config, "provenance": each.provenance} for name, each in known.items()}
+        console.show_json(listed)
+        return
+    rows = []
+    for name, each in known.items():
+        test = each.provenance["test"]
+        if each.config.get("levels", 2) == 2:
+            figure = f"{test['nats']:.2f} ± {test['nats_error']:.2f} nats"
+        else:
+            figure = f"{test['bits_per_dim']:.3f} ± {test['bits_per_dim_error']:.3f} bits/dim"
+        size = sum(file.stat().st_size for file in each.folder.iterdir())
+        rows.append([name, figure, str(each.provenance["data"]), f"{size / 1e6:.1f} MB", each.provenance["command"]])
+    console.table(["model", "test", "data", "size", "made by"], rows)
+
+
 def prepare_photos(folder: Path, out: Path, **options: Any) -> None:
     """Cut photos into patches, and say what was done."""
     for line in prepare(folder, out, **options).lines():
@@ -103,12 +124,12 @@ def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path,
     models = [load_model(name, device) for name in names]
     # One place for all: if a model has several scales, one that only its largest image has.
     first = next((model for model in models if isinstance(model, MultiScalePixelRNN)), models[0])
-    middle = inspection.middle(first, *_size(first))
+    middle = inspection.middle(first, *size_of(first))
     position = (middle[0] if row is None else row, middle[1] if col is None else col)
     found: dict[str, NDArray[np.float64]] = {}
     for name, model in zip(names, models, strict=True):
         images = torch.randint(
-            model.config.levels, (16, model.config.colours, *_size(model)), generator=generator_of(0)
+            model.config.levels, (16, model.config.colours, *size_of(model)), generator=generator_of(0)
         )
         seen = inspection.context(model, images, *position).double().cpu().numpy()
         several = isinstance(model, MultiScalePixelRNN)

@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
-from pixelrnn import console, figures, inspection
+from pixelrnn import charts, console, figures, inspection
 from pixelrnn.checkpoint import CheckpointError
 from pixelrnn.commands.common import (
     Stopped,
     as_record,
     check_fit,
     choose_device,
+    density_of,
     described,
     evaluated,
+    print_density,
     print_paper,
     print_part,
     print_result,
@@ -30,7 +32,7 @@ from pixelrnn.store import atomic_path, finite
 from pixelrnn.training import Interrupted, check_precision, unit_of
 from pixelrnn.training import train as run_training
 
-__all__ = ["train"]
+__all__ = ["train", "write_json"]
 
 
 RUN_FILES = (
@@ -122,7 +124,7 @@ def train(
     # A resumed run keeps its settings until its checkpoint has turned out to be of this run.
     unsaved = resume
     if not resume:
-        _write_json(folder / "run.json", settings)
+        write_json(folder / "run.json", settings)
     if not as_json:
         _announce(recipe, model, dataset, target, folder)
     with console.TrainingDisplay(quiet=as_json) as display:
@@ -130,7 +132,7 @@ def train(
         def report(record: dict[str, Any]) -> None:
             nonlocal unsaved
             if unsaved:
-                _write_json(folder / "run.json", settings)
+                write_json(folder / "run.json", settings)
                 unsaved = False
             display.report(record)
             if log is not None:
@@ -153,17 +155,22 @@ def train(
             raise Stopped(f"{stopped}\ngo on with: pixelrnn train --resume --out {folder}") from None
     _draw_curve(folder, recipe)
     summary: dict[str, Any] = {"folder": str(folder)}
-    result = None
+    result = density = None
     if test and len(dataset.test):
         result = evaluated(model.to(target), dataset.test, "test", 100, target)
         summary |= as_record(result, "test", recipe.data)
-        _write_json(folder / "test.json", summary)
+        density = density_of(model, dataset.test, 100)
+        if density is not None:
+            summary["density"] = as_record(density, "test", recipe.data)
+        write_json(folder / "test.json", summary)
     if as_json:
         console.show_json(summary)
         return
     console.say(f"model, metrics and curve are in {folder}")
     if result is not None:
         print_result(result, "test", dataset.levels)
+        if density is not None:
+            print_density(density)
         if scale is None:
             print_paper(recipe.data, result.nats)
         else:
@@ -234,7 +241,8 @@ def _discard(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(finite(content), indent=2) + "\n", encoding="utf-8")
 
@@ -266,5 +274,5 @@ def _draw_curve(folder: Path, recipe: Recipe) -> None:
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     reference = None if recipe.paper is None else {"paper": recipe.paper}
     unit = unit_of(recipe.model.levels)
-    curve = figures.training_curve(records, unit=unit, reference=reference, title=recipe.name)
+    curve = charts.training_curve(records, unit=unit, reference=reference, title=recipe.name)
     figures.save(curve, folder / "curve.png")

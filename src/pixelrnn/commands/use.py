@@ -17,9 +17,11 @@ from pixelrnn.commands.common import (
     as_record,
     check_out,
     dataset_of,
+    density_of,
     evaluated,
     generator_of,
     load_model,
+    print_density,
     print_paper,
     print_part,
     print_result,
@@ -57,6 +59,7 @@ def evaluate_model(
     scorer: Scorer = _Parts(model) if isinstance(model, MultiScalePixelRNN) else model
     result = evaluated(scorer, images, split, batch, model.device)
     seconds = time.monotonic() - begun
+    density = density_of(model, images, batch)
     found = all_baselines(dataset.train, images, dataset.levels) if baselines else []
     if as_json:
         record = {
@@ -66,9 +69,13 @@ def evaluate_model(
         }
         if isinstance(scorer, _Parts):
             record["nats_of_scales"] = scorer.means(len(images))
+        if density is not None:
+            record["density"] = as_record(density, split, record["data"])
         console.show_json(record | ({"baselines": [dataclasses.asdict(b) for b in found]} if baselines else {}))
         return
     print_result(result, split, dataset.levels)
+    if density is not None:
+        print_density(density)
     if isinstance(scorer, _Parts):
         of_all = bits_per_dim(1.0, result.dims)
         scales = [[f"{n} × {n}", f"{v:.2f}", f"{v * of_all:.4f}"] for n, v in scorer.means(len(images)).items()]

@@ -1,0 +1,74 @@
+"""Put the model of a run that is over into the package, with what it scored and how it was made.
+
+python scripts/ship_model.py runs/reproduce/mnist/mnist-row-lstm mnist-row-lstm --log docs/logs/mnist-row-lstm.jsonl
+"""
+
+import argparse
+import datetime
+import json
+import shlex
+from pathlib import Path
+
+import pixelrnn
+from pixelrnn.checks import check
+from pixelrnn.commands.reproduce import machine
+
+WEIGHTS = Path(pixelrnn.__file__).parent / "weights"
+LARGEST = 2_000_000
+"""Bytes of a model that may come with the package."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run whose test split was scored")
+    parser.add_argument("name", help="what pixelrnn.load calls it")
+    parser.add_argument("--log", required=True, help="the run's metrics in this repository")
+    parser.add_argument("--data", help="name of the data, if not that of the run")
+    parser.add_argument("--note", help="what else has to be said")
+    arguments = parser.parse_args()
+
+    run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
+    test = json.loads((arguments.run / "test.json").read_text(encoding="utf-8"))
+    metrics = (arguments.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = json.loads(metrics[-1])
+    model = pixelrnn.load(arguments.run)
+    for each in check(model, model.provenance["height"], model.provenance["width"]):
+        print(f"{each.law}: {each.found}")
+        if not each.passed:
+            raise SystemExit(f"{arguments.run}: breaks the law of {each.law}")
+    model.provenance |= {
+        "data": arguments.data or run["data"],
+        "test": {key: test[key] for key in ("nats", "nats_error", "bits_per_dim", "bits_per_dim_error", "images")},
+        "command": command(run),
+        "seed": run["training"]["seed"],
+        "steps": last["step"],
+        "minutes": round(last["seconds"] / 60, 1),
+        "threads": run["sitting"]["threads"],
+        "machine": machine(),
+        "date": datetime.date.fromtimestamp((arguments.run / "test.json").stat().st_mtime).isoformat(),
+        "log": arguments.log,
+        **({"note": arguments.note} if arguments.note else {}),
+    }
+    model.save(WEIGHTS / arguments.name)
+    size = sum(file.stat().st_size for file in (WEIGHTS / arguments.name).iterdir())
+    if size > LARGEST:
+        raise SystemExit(f"{arguments.name}: {size:,} bytes are too many to come with the package")
+    print(f"{WEIGHTS / arguments.name}: {size:,} bytes, {model.provenance['test']}")
+
+
+def command(run: dict) -> str:
+    """The command that repeats a run: the recipe, and what was changed of it."""
+    recipe = pixelrnn.recipes()[run["name"]]
+    words = ["pixelrnn", "train", run["name"]]
+    for part in ("model", "training"):
+        for key, value in run[part].items():
+            usual = getattr(getattr(recipe, part), key)
+            if value != usual and key != "minutes":
+                words += ["--set", f"{key}={value}"]
+    if run["training"]["minutes"]:
+        words += ["--minutes", f"{run['training']['minutes']:g}"]
+    return shlex.join([*words, "--threads", str(run["sitting"]["threads"])])
+
+
+if __name__ == "__main__":
+    main()

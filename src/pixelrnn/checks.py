@@ -1,0 +1,171 @@
+"""Whether a model obeys the laws of a likelihood: a figure that is too good is a leak until they are checked.
+
+Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `M` symbols looked at.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pixelrnn.model import ImageModel
+from pixelrnn.scan import scan
+
+__all__ = ["Check", "agreement", "causality", "check", "normalisation", "order"]
+
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
+"""How far probabilities, and their sums, may be from what they should be."""
+MOST = 256
+"""Images that are scored for one sum over all values."""
+PLACES, GRADIENTS = 24, 4
+"""Symbols that are looked at for causality, and of how many gradients are computed, which takes longer."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one law gave.
+
+    Attributes:
+        law: its name.
+        passed: whether the model obeys it.
+        found: the figures, in words.
+    """
+
+    law: str
+    passed: bool
+    found: str
+
+
+def check(model: ImageModel, height: int, width: int, *, seed: int = 0) -> Iterator[Check]:
+    """Check a model on samples from it, law by law; see the functions below for what each means.
+
+    Args:
+        model: in any precision; it is not changed.
+        height: H.
+        width: W.
+        seed: of the samples and of the places that are looked at.
+
+    Yields:
+        The checks, as they are done.
+
+    Raises:
+        ValueError: a size that the model has not.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = model.sample(2, height=height, width=width, generator=generator)
+    yield causality(model, images, generator)
+    yield normalisation(model, images, generator)
+    yield agreement(model, images)
+
+
+def order(model: ImageModel, height: int, width: int) -> Tensor:
+    """The place of each symbol in the order of the model: (C, H, W), from 0."""
+    colours = model.config.colours
+    rank = torch.full((height, width), -1)
+    done = 0
+    for stage in model.stages(height, width):
+        view = stage.of(rank)
+        free = ~stage.filled(rank)
+        count = int(free.sum())
+        view[free] = torch.arange(done, done + count)
+        done += count
+    return rank * colours + torch.arange(colours).view(-1, 1, 1)
+
+
+def causality(model: ImageModel, images: Tensor, generator: torch.Generator) -> Check:
+    """No distribution depends on its own symbol or on later ones, in raster order and of colours.
+
+    Other symbols there must not change a bit of what is before them, in the arithmetic that the model is used in; and
+    gradients of some distributions in float64, with respect to those symbols, must be exactly zero. Something earlier
+    must be seen.
+
+    Args:
+        model: as it is used.
+        images: (B, C, H, W), of which the first is looked at.
+        generator: of the places, and of other symbols.
+    """
+    image, rank = images[:1].to(model.device), order(model, *images.shape[2:])
+    where = torch.randperm(rank.numel(), generator=generator)[:PLACES]
+    others = torch.randint(model.config.levels, (len(where), *rank.shape), generator=generator)
+    earlier = rank < rank.flatten()[where].view(-1, 1, 1, 1)  # (M, C, H, W)
+    mixed = torch.where(earlier, image.cpu(), others).to(model.device)
+    with torch.no_grad():
+        before = model.log_prob(image, per_pixel=True)
+        after = torch.cat([model.log_prob(one, per_pixel=True) for one in mixed.split(1)])
+    changed = int((after != before).cpu()[earlier].sum())
+
+    exact = copy.deepcopy(model).cpu().double()
+    encoded = exact.encode(image.cpu()).requires_grad_()
+    distributions = exact.distributions(encoded).flatten(3)
+    weights = torch.randn(distributions.shape[2], generator=generator, dtype=torch.float64)
+    area, seen_later, seen_earlier = image.shape[2] * image.shape[3], 0, 0
+    for place, past in zip(where.tolist()[:GRADIENTS], earlier, strict=False):
+        # Up to a constant for each symbol, which may be anything.
+        logits = distributions[:, place // area, :, place % area].log_softmax(1)
+        (gradient,) = torch.autograd.grad((logits @ weights).sum(), encoded, retain_graph=True)
+        seen_later += int((gradient[0] != 0)[~past].sum())
+        seen_earlier += int((gradient[0] != 0)[past].sum())
+    found = (
+        f"{changed} terms before {len(where)} places changed with what follows; "
+        f"gradients of {min(GRADIENTS, len(where))} distributions see {seen_later} later symbols"
+    )
+    blind = not seen_earlier and bool(earlier[:GRADIENTS].any())
+    if blind:
+        found += ", and nothing at all"
+    return Check("causality", changed == seen_later == 0 and not blind, found)
+
+
+def normalisation(model: ImageModel, images: Tensor, generator: torch.Generator, places: int = 2) -> Check:
+    """Over all values of a few symbols that follow each other, the product of their probabilities sums to 1.
+
+    Args:
+        model: as it is used.
+        images: (B, C, H, W), of which the first is changed.
+        generator: of the places.
+        places: how many sums.
+    """
+    levels, rank = model.config.levels, order(model, *images.shape[2:]).flatten()
+    together = 1
+    while levels ** (together + 1) <= MOST and together < len(rank):
+        together += 1
+    values = torch.cartesian_prod(*[torch.arange(levels)] * together).view(-1, together)
+    by_rank, worst = rank.argsort(), 0.0
+    for start in torch.randint(len(rank) - together + 1, (places,), generator=generator).tolist():
+        chosen = by_rank[start : start + together]
+        many = images[:1].cpu().flatten(1).repeat(len(values), 1)
+        many[:, chosen] = values
+        with torch.no_grad():
+            batches = many.view(-1, *images.shape[1:]).to(model.device).split(32)
+            terms = torch.cat([model.log_prob(batch, per_pixel=True).cpu().flatten(1)[:, chosen] for batch in batches])
+        worst = max(worst, abs(float(terms.double().sum(1).exp().sum()) - 1))
+    found = f"{places} sums over {len(values)} values of {together} symbols: {worst:.0e} from 1 at most"
+    return Check("normalisation", worst < _tolerance(model), found)
+
+
+def agreement(model: ImageModel, images: Tensor) -> Check:
+    """The scan, a position at a time, gives what `forward` gives; distributions are compared by their total variation.
+
+    Args:
+        model: as it is used.
+        images: (B, C, H, W), of which the first is visited.
+    """
+    image = images[:1].to(model.device)
+    with torch.no_grad():
+        whole = model(image).softmax(2)
+    worst = 0.0
+
+    def compare(logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
+        nonlocal worst
+        apart = (logits.softmax(1) - whole[:, colour, :, rows, cols]).abs().sum(1) / 2
+        worst = max(worst, float(apart.max()))
+        return image[:, colour, rows, cols]
+
+    scan(model, torch.zeros_like(image), compare)
+    found = f"{image.numel()} distributions: probabilities of scan and forward {worst:.0e} apart at most"
+    return Check("agreement", worst < _tolerance(model), found)
+
+
+def _tolerance(model: ImageModel) -> float:
+    return TOLERANCE[next(model.parameters()).dtype]

@@ -1,0 +1,139 @@
+"""The commands that reproduce the paper's tables and check models."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixelrnn import charts, console, figures, inspection
+from pixelrnn.baselines import Baseline, all_baselines, left_out
+from pixelrnn.checks import check
+from pixelrnn.commands.common import load_model
+from pixelrnn.commands.show import size_of
+from pixelrnn.commands.train import train, write_json
+from pixelrnn.data import load_dataset
+from pixelrnn.multiscale import load
+from pixelrnn.store import atomic_path
+from pixelrnn.tables import QUICK, Result, Row, Table, figure_of, markdown, read_result, tables
+from pixelrnn.training import unit_of
+
+__all__ = ["check_model", "machine", "reproduce"]
+
+DONE, BASELINES = "reproduced.json", "baselines.json"
+COMPARED = 500
+"""Images that the baselines of a table are measured on."""
+
+
+def check_model(name: str, height: int | None, width: int | None, seed: int, device: str, as_json: bool) -> bool:
+    """Check a model, and print what each law gave; whether it obeys all."""
+    model = load_model(name, device)
+    found = []
+    for each in check(model, *size_of(model, height, width), seed=seed):
+        found.append(each)
+        if not as_json:
+            console.say(f"{each.law + ':':<15} {'passed' if each.passed else 'FAILED'}: {each.found}")
+    if as_json:
+        console.show_json([dataclasses.asdict(each) for each in found])
+    return all(each.passed for each in found)
+
+
+def reproduce(
+    name: str, data: str | None, out: Path | None, quick: bool, minutes: float | None, threads: int | None
+) -> None:
+    """Run the rows of a table that are not done yet, and write down what there is after each."""
+    known = tables()
+    if name not in known:
+        raise ValueError(f"there is no table {name!r}: the tables are {', '.join(known)}")
+    table = known[name]
+    folder = out or Path("runs") / "reproduce" / (f"{name}-quick" if quick else name)
+    minutes = minutes or table.minutes * (QUICK if quick else 1)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = []
+    for row in table.rows:
+        if not (folder / row.name / DONE).exists():
+            console.say(f"{table.title}: {row.title}")
+            _run(row, data, folder / row.name, minutes, threads)
+        results.append(read_result(row, folder / row.name))
+        _write(table, results, folder, data)
+    console.say(f"the table is {folder / 'results.md'}, its picture {folder / 'results.png'}")
+
+
+def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int | None) -> None:
+    """Train a row, or go on with it, and check the model."""
+    options: dict[str, Any] = {"threads": threads, "test": True, "tensorboard": False, "as_json": False}
+    resume = (folder / "checkpoint.safetensors").exists()
+    settings = {} if resume else {**row.settings, "minutes": f"{minutes:g}"}
+    train(
+        None if resume else row.recipe,
+        data,
+        folder,
+        settings,
+        resume=resume,
+        overwrite=False,
+        scale=None,
+        device="cpu",
+        **options,
+    )
+    model = load(folder)
+    checks = {}
+    for each in check(model, *size_of(model)):
+        console.say(f"{each.law}: {'passed' if each.passed else 'FAILED'}: {each.found}")
+        checks[each.law] = each.passed
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    words = ["pixelrnn", "train", row.recipe, *(["--data", data] if data else [])]
+    words += [word for key, value in row.settings.items() for word in ("--set", f"{key}={value}")]
+    words += ["--minutes", f"{run['training']['minutes']:g}", "--threads", str(run["sitting"]["threads"])]
+    write_json(
+        folder / DONE,
+        {
+            "parameters": inspection.parameter_count(model),
+            "checks": checks,
+            "command": shlex.join(words),
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+        },
+    )
+
+
+def machine() -> str:
+    """The processor, and what computes on it, in words."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{os.cpu_count()} cores of {name}, PyTorch {torch.__version__}"
+
+
+def _write(table: Table, results: list[Result], folder: Path, data: str | None) -> None:
+    """Write the page and the picture of a table."""
+    recipe = table.rows[0].changed()
+    unit = unit_of(recipe.model.levels)
+    others = _baselines(folder, data) if unit != "nats" else []
+    with atomic_path(folder / "results.md") as temporary:
+        temporary.write_text(markdown(table, results, unit, others), encoding="utf-8")
+    curves, found = {}, {}
+    for each in results:
+        lines = (folder / each.row.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        curves[each.row.title] = [json.loads(line) for line in lines]
+        found[each.row.title] = (*figure_of(each.test, unit), each.row.paper)
+    figures.save(charts.results(curves, found, unit=unit, title=table.title), folder / "results.png")
+
+
+def _baselines(folder: Path, data: str | None) -> list[dict[str, Any]]:
+    """What simple models and file formats need for the test images; measured once."""
+    file = folder / BASELINES
+    if not file.exists():
+        dataset = load_dataset(data or "photos.npz")
+        found: list[Baseline] = all_baselines(dataset.train, dataset.test, dataset.levels, limit=COMPARED)
+        for baseline, reason in left_out(dataset.train).items():
+            console.say(f"left out: {baseline}: {reason}")
+        write_json(file, {"baselines": [dataclasses.asdict(each) for each in found]})
+    chosen: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["baselines"]
+    return [each for each in chosen if "sheet" not in each["name"]]

@@ -1,0 +1,129 @@
+"""Tables of the paper, run small: what is trained, gone on with and written down; and checks of a model."""
+
+import dataclasses
+import importlib
+import json
+
+import pytest
+
+from pixelrnn import recipes
+from pixelrnn.commands import Stopped
+from pixelrnn.tables import Row, Table, figure_of, markdown, read_result, tables
+
+REPRODUCE = importlib.import_module("pixelrnn.commands.reproduce")
+TINY = {"layers": "1", "hidden": "3", "head": "3", "validations": "1", "batch": "2", "validation_images": "2"}
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A table of two small networks that train for a moment, in a folder of its own."""
+    rows = (
+        Row("first", "photos-row-lstm", TINY, 3.0),
+        Row("second", "photos-pixelcnn", {**TINY, "head_kind": "gaussian_mixture", "components": "1"}),
+    )
+    table = Table("tiny", "Tiny networks, bits/dim", rows, 0.01, "They learn nothing.")
+    monkeypatch.setattr(REPRODUCE, "tables", lambda: {"tiny": table})
+    monkeypatch.chdir(tmp_path)
+    return table
+
+
+@pytest.fixture
+def data(small_data):
+    return small_data(levels=4, colours=3, height=4, width=5)
+
+
+def test_each_table_is_of_recipes_with_settings_that_they_have():
+    for name, table in tables().items():
+        assert table.name == name
+        assert len({row.name for row in table.rows}) == len(table.rows) >= 3
+        assert len({row.changed().data for row in table.rows}) == 1
+        for row in table.rows:
+            config = row.changed().model
+            for key, value in row.settings.items():
+                assert str(getattr(config, key)).lower() == value
+    mnist = tables()["mnist"].rows
+    assert (
+        [row.paper for row in mnist] == [recipes()[row.recipe].paper for row in mnist] == [81.30, 80.54, 80.75, 79.20]
+    )
+    connections = [(row.changed().model.residual, row.changed().model.skip) for row in tables()["connections"].rows]
+    assert len(set(connections)) == 4
+
+
+def test_a_table_is_run_and_written_down(run, tiny, data, tmp_path):
+    ran = run("reproduce", "tiny", "--data", data, "--threads", 1)
+    assert ran.status == 0, ran.err
+    folder = tmp_path / "runs" / "reproduce" / "tiny"
+    page = (folder / "results.md").read_text(encoding="utf-8")
+    assert "| first | **" in page
+    assert "| second | **" in page
+    assert " (as a probability of levels " in page
+    assert "| *uniform* | 2.000 |" in page
+    assert page.count("| pass |") == 2
+    assert f"pixelrnn train photos-row-lstm --data {data} --set layers=1" in page
+    assert (folder / "results.png").stat().st_size > 10_000
+    first, second = (read_result(row, folder / row.name) for row in tiny.rows)
+    assert first.checks == {"causality": True, "normalisation": True, "agreement": True}
+    assert figure_of(first.test, "bits/dim")[0] == first.test["bits_per_dim"]
+    assert figure_of(second.test, "bits/dim")[0] == second.test["density"]["bits_per_dim"]
+    assert first.threads == 1
+
+
+def test_what_is_done_is_not_done_again(run, tiny, data, tmp_path, monkeypatch):
+    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
+    before = {row.name: (tmp_path / "out" / row.name / "run.json").stat().st_mtime_ns for row in tiny.rows}
+    monkeypatch.setattr(REPRODUCE, "train", None)
+    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
+    assert before == {row.name: (tmp_path / "out" / row.name / "run.json").stat().st_mtime_ns for row in tiny.rows}
+
+
+def test_a_table_that_was_stopped_goes_on(run, tiny, data, tmp_path, monkeypatch):
+    real, calls = REPRODUCE.train, []
+
+    def stopping(*arguments, **options):
+        calls.append(options["resume"])
+        if len(calls) == 2:
+            raise Stopped("stopped")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(REPRODUCE, "train", stopping)
+    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 130
+    assert "| second |" not in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    (tmp_path / "out" / tiny.rows[0].name / "reproduced.json").unlink()  # as if it had been stopped in its checks
+    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
+    assert calls == [False, False, True, False]
+    assert "| second |" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+
+
+def test_a_law_that_is_broken_is_written_down(tiny, data, tmp_path, run):
+    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
+    result = read_result(tiny.rows[0], tmp_path / "out" / tiny.rows[0].name)
+    page = markdown(tiny, [dataclasses.replace(result, checks={"causality": False, "agreement": True})], "bits/dim")
+    assert "FAIL: causality |" in page
+
+
+def test_quick_is_short_and_in_a_folder_of_its_own(run, tiny, data, tmp_path):
+    assert run("reproduce", "tiny", "--data", data, "--quick", "--minutes", "0.01").status == 0
+    assert (tmp_path / "runs" / "reproduce" / "tiny-quick" / "results.md").exists()
+
+
+def test_a_table_that_does_not_exist(refused):
+    assert "there is no table 'cifar': the tables are mnist, photographs" in refused("reproduce", "cifar")
+
+
+def test_missing_photographs_are_named(refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "data 'photos.npz': no such file" in refused("reproduce", "depth")
+
+
+def test_check_passes_sound_models_and_fails_others(run, small_model, tmp_path, monkeypatch):
+    small_model("diagonal_bilstm").save(tmp_path / "model")
+    ran = run("check", tmp_path / "model", "--height", 5, "--width", 6)
+    assert ran.status == 0
+    assert ran.out.count("passed") == 3
+    found = json.loads(run("check", tmp_path / "model", "--height", 5, "--width", 6, "--json").out)
+    assert [each["law"] for each in found] == ["causality", "normalisation", "agreement"]
+    broken = [dataclasses.replace(each, passed=False) for each in REPRODUCE.check(small_model(), 2, 2)]
+    monkeypatch.setattr(REPRODUCE, "check", lambda *_, **__: iter(broken))
+    ran = run("check", tmp_path / "model")
+    assert ran.status == 1
+    assert ran.out.count("FAILED") == 3
