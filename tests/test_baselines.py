@@ -14,6 +14,8 @@ from pixelrnn.baselines import (
     encode,
     gaussian,
     independent_pixels,
+    jpeg_xl,
+    jpeg_xl_sheet,
     left_out,
     png,
     png_sheet,
@@ -167,6 +169,35 @@ def test_sheets_stay_within_the_limit_of_webp(monkeypatch):
     assert measured.bits_per_dim > 8
 
 
+class FakeCodecs:
+    """Files as long as their pixels, and a byte for each option."""
+
+    @staticmethod
+    def jpegxl_encode(pixels, **options):
+        assert options == {"lossless": True, "effort": 9}
+        return pixels.tobytes() + bytes(2)
+
+
+def test_jpeg_xl_is_measured_where_its_library_is(monkeypatch):
+    images = random_images(3, 3, 4, 5, levels=256)
+    monkeypatch.setattr(baselines, "imagecodecs", None)
+    with pytest.raises(ValueError, match=r"pip install 'pixelrnn\[jxl\]'"):
+        jpeg_xl(images, 256)
+    monkeypatch.setattr(baselines, "imagecodecs", FakeCodecs)
+    assert jpeg_xl(images, 256).bits_per_dim == pytest.approx(8 * 62 / 60)
+    assert jpeg_xl_sheet(images, 256).bits_per_dim == pytest.approx(8 * 182 / 180)
+    assert encode(images[0, :1], 256, "JPEG XL") == images[0, 0].tobytes() + bytes(2)
+    with pytest.raises(ValueError, match="2 colours; JPEG XL takes 1, 3"):
+        jpeg_xl(images[:, :2], 256)
+
+
+def test_jpeg_xl_comes_back():
+    imagecodecs = pytest.importorskip("imagecodecs")
+    image = random_images(3, 9, 13, levels=256)
+    pixels = imagecodecs.jpegxl_decode(encode(image, 256, "JPEG XL"))
+    np.testing.assert_array_equal(pixels.transpose(2, 0, 1), image)
+
+
 def test_sheets_cost_less_than_files():
     images = random_images(64, 1, 8, 8, levels=2)
     assert png_sheet(images, 2).nats < png(images, 2).nats / 3
@@ -181,12 +212,13 @@ def test_limit_spaces_images_evenly():
     assert "all 9 images" in png(images, 256, limit=9).note
 
 
-def test_all_baselines_measures_what_applies():
+def test_all_baselines_measures_what_applies(monkeypatch):
     train, test = random_images(20, 3, 4, 4, levels=8), random_images(6, 3, 4, 4, levels=8, seed=1)
+    monkeypatch.setattr(baselines, "imagecodecs", None)
     measured = all_baselines(train, test, 8, limit=5)
     names = ["uniform", "independent pixels", "Gaussian", "PNG", "PNG sheet", "WebP", "WebP sheet"]
     assert [baseline.name for baseline in measured] == names
-    assert left_out(train) == {}
+    assert set(left_out(train)) == {"JPEG XL", "JPEG XL sheet"}
     assert measured[3] == png(test, 8, limit=5)
 
 
@@ -196,7 +228,7 @@ def test_all_baselines_leaves_out_what_does_not_apply():
         "uniform", "independent pixels", "PNG", "PNG sheet",
     ]  # fmt: skip
     reasons = left_out(train)
-    assert set(reasons) == {"Gaussian", "WebP", "WebP sheet"}
+    assert set(reasons) == {"Gaussian", "WebP", "WebP sheet", "JPEG XL", "JPEG XL sheet"}
     with pytest.raises(ValueError, match=reasons["Gaussian"]):
         gaussian(train, test, 8)
     with pytest.raises(ValueError, match=reasons["WebP"]):
@@ -232,5 +264,5 @@ def test_other_mistakes_are_named():
         independent_pixels(images, images[..., :3], 2)
     with pytest.raises(ValueError, match="5 colours; PNG takes 1, 2, 3, 4"):
         png(random_images(1, 5, 4, 4, levels=2), 2)
-    with pytest.raises(ValueError, match="file_format is 'GIF'; it must be PNG or WebP"):
+    with pytest.raises(ValueError, match="file_format is 'GIF'; it must be PNG or WebP or JPEG XL"):
         encode(images[0], 2, "GIF")
