@@ -18,7 +18,9 @@ demo: $(VENV)/.installed
 	$(BIN)/pixelrnn sample $(OUT) -n 64 -o $(OUT)/samples.png
 	$(BIN)/pixelrnn complete $(OUT) -n 8 --keep top-half -o $(OUT)/completions.png
 	$(BIN)/pixelrnn figure contexts $(OUT) -o $(OUT)/context.png
-	@echo "Look into $(OUT): test.json, curve.png, samples.png, completions.png, context.png"
+	$(BIN)/pixelrnn sample mnist-diagonal-bilstm -n 64 -o $(OUT)/samples-of-shipped-model.png
+	@echo "Look into $(OUT): test.json, curve.png, samples.png, completions.png, context.png,"
+	@echo "and samples-of-shipped-model.png, of a network that comes with the package (pixelrnn models)"
 
 test: lint types
 	$(BIN)/pytest

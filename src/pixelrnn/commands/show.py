@@ -109,7 +109,7 @@ def list_models(as_json: bool) -> None:
             figure = f"{test['bits_per_dim']:.3f} ± {test['bits_per_dim_error']:.3f} bits/dim"
         size = sum(file.stat().st_size for file in each.folder.iterdir())
         rows.append([name, figure, str(each.provenance["data"]), f"{size / 1e6:.1f} MB", each.provenance["command"]])
-    console.table(["model", "test", "data", "size", "made by"], rows)
+    console.table(["model", "test", "data", "size", ""], rows)
 
 
 def prepare_photos(folder: Path, out: Path, **options: Any) -> None:
