@@ -22,8 +22,9 @@ demo: $(VENV)/.installed
 	@echo "Look into $(OUT): test.json, curve.png, samples.png, completions.png, context.png,"
 	@echo "and samples-of-shipped-model.png, of a network that comes with the package (pixelrnn models)"
 
+# A test file is run by one process, as its tests share what takes long to make.
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
