@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import shutil
 
 import pytest
 
@@ -14,22 +15,34 @@ REPRODUCE = importlib.import_module("pixelrnn.commands.reproduce")
 TINY = {"layers": "1", "hidden": "3", "head": "3", "validations": "1", "batch": "2", "validation_images": "2"}
 
 
+ROWS = (
+    Row("first", "photos-row-lstm", TINY, 3.0),
+    Row("second", "photos-pixelcnn", {**TINY, "head_kind": "gaussian_mixture", "components": "1"}),
+)
+TABLE = Table("tiny", "Tiny networks, bits/dim", ROWS, 0.01, "They learn nothing.")
+
+
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
     """A table of two small networks that train for a moment, in a folder of its own."""
-    rows = (
-        Row("first", "photos-row-lstm", TINY, 3.0),
-        Row("second", "photos-pixelcnn", {**TINY, "head_kind": "gaussian_mixture", "components": "1"}),
-    )
-    table = Table("tiny", "Tiny networks, bits/dim", rows, 0.01, "They learn nothing.")
-    monkeypatch.setattr(REPRODUCE, "tables", lambda: {"tiny": table})
+    monkeypatch.setattr(REPRODUCE, "tables", lambda: {"tiny": TABLE})
     monkeypatch.chdir(tmp_path)
-    return table
+    return TABLE
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data(small_data):
     return small_data(levels=4, colours=3, height=4, width=5)
+
+
+@pytest.fixture(scope="module")
+def done(data, tmp_path_factory):
+    """The folder of the table that was run; tests copy it before they change it."""
+    folder = tmp_path_factory.mktemp("reproduced") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(REPRODUCE, "tables", lambda: {"tiny": TABLE})
+        REPRODUCE.reproduce("tiny", str(data), folder, False, None, 1)
+    return folder
 
 
 def test_each_table_is_of_recipes_with_settings_that_they_have():
@@ -49,34 +62,34 @@ def test_each_table_is_of_recipes_with_settings_that_they_have():
     assert len(set(connections)) == 4
 
 
-def test_a_table_is_run_and_written_down(run, tiny, data, tmp_path):
-    ran = run("reproduce", "tiny", "--data", data, "--threads", 1)
-    assert ran.status == 0, ran.err
-    folder = tmp_path / "runs" / "reproduce" / "tiny"
-    page = (folder / "results.md").read_text(encoding="utf-8")
+def test_a_table_is_run_and_written_down(done, data):
+    page = (done / "results.md").read_text(encoding="utf-8")
     assert "| first | **" in page
     assert "| second | **" in page
     assert " (as a probability of levels " in page
     assert "| *uniform* | 2.000 |" in page
     assert page.count("| pass |") == 2
     assert f"pixelrnn train photos-row-lstm --data {data} --set layers=1" in page
-    assert (folder / "results.png").stat().st_size > 10_000
-    first, second = (read_result(row, folder / row.name) for row in tiny.rows)
+    assert (done / "results.png").stat().st_size > 10_000
+    first, second = (read_result(row, done / row.name) for row in ROWS)
     assert first.checks == {"causality": True, "normalisation": True, "agreement": True}
     assert figure_of(first.test, "bits/dim")[0] == first.test["bits_per_dim"]
     assert figure_of(second.test, "bits/dim")[0] == second.test["density"]["bits_per_dim"]
     assert first.threads == 1
 
 
-def test_what_is_done_is_not_done_again(run, tiny, data, tmp_path, monkeypatch):
-    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
-    before = {row.name: (tmp_path / "out" / row.name / "run.json").stat().st_mtime_ns for row in tiny.rows}
+def test_what_is_done_is_not_done_again(run, tiny, data, done, tmp_path, monkeypatch):
+    out = shutil.copytree(done, tmp_path / "out")
+    (out / "results.md").unlink()
     monkeypatch.setattr(REPRODUCE, "train", None)
-    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
-    assert before == {row.name: (tmp_path / "out" / row.name / "run.json").stat().st_mtime_ns for row in tiny.rows}
+    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 0
+    assert (out / "results.md").read_bytes() == (done / "results.md").read_bytes()
 
 
-def test_a_table_that_was_stopped_goes_on(run, tiny, data, tmp_path, monkeypatch):
+def test_a_table_that_was_stopped_goes_on(run, tiny, data, done, tmp_path, monkeypatch):
+    out = shutil.copytree(done, tmp_path / "out")
+    (out / tiny.rows[0].name / "reproduced.json").unlink()  # as if it had been stopped in its checks
+    shutil.rmtree(out / tiny.rows[1].name)
     real, calls = REPRODUCE.train, []
 
     def stopping(*arguments, **options):
@@ -86,24 +99,32 @@ def test_a_table_that_was_stopped_goes_on(run, tiny, data, tmp_path, monkeypatch
         return real(*arguments, **options)
 
     monkeypatch.setattr(REPRODUCE, "train", stopping)
-    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 130
-    assert "| second |" not in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
-    (tmp_path / "out" / tiny.rows[0].name / "reproduced.json").unlink()  # as if it had been stopped in its checks
-    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
-    assert calls == [False, False, True, False]
-    assert "| second |" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 130
+    assert "| second |" not in (out / "results.md").read_text(encoding="utf-8")
+    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 0
+    assert calls == [True, False, False]
+    assert "| second |" in (out / "results.md").read_text(encoding="utf-8")
 
 
-def test_a_law_that_is_broken_is_written_down(tiny, data, tmp_path, run):
-    assert run("reproduce", "tiny", "--data", data, "--out", tmp_path / "out").status == 0
-    result = read_result(tiny.rows[0], tmp_path / "out" / tiny.rows[0].name)
-    page = markdown(tiny, [dataclasses.replace(result, checks={"causality": False, "agreement": True})], "bits/dim")
+def test_a_law_that_is_broken_is_written_down(done):
+    result = read_result(ROWS[0], done / ROWS[0].name)
+    page = markdown(TABLE, [dataclasses.replace(result, checks={"causality": False, "agreement": True})], "bits/dim")
     assert "FAIL: causality |" in page
 
 
-def test_quick_is_short_and_in_a_folder_of_its_own(run, tiny, data, tmp_path):
-    assert run("reproduce", "tiny", "--data", data, "--quick", "--minutes", "0.01").status == 0
-    assert (tmp_path / "runs" / "reproduce" / "tiny-quick" / "results.md").exists()
+@pytest.mark.parametrize(
+    ("options", "folder", "minutes"),
+    [({}, "tiny", 0.01), ({"quick": True}, "tiny-quick", 0.0002), ({"minutes": 3}, "tiny", 3)],
+)
+def test_runs_have_a_folder_and_a_length(options, folder, minutes, tiny, monkeypatch):
+    given = {"quick": False, "minutes": None, **options}
+    ran = []
+    monkeypatch.setattr(REPRODUCE, "_run", lambda row, data, path, minutes, threads: ran.append((path, minutes)))
+    monkeypatch.setattr(REPRODUCE, "read_result", lambda *_: None)
+    monkeypatch.setattr(REPRODUCE, "_write", lambda *_: None)
+    REPRODUCE.reproduce("tiny", None, None, given["quick"], given["minutes"], None)
+    assert [path.parent.name for path, _ in ran] == [folder] * 2
+    assert [length for _, length in ran] == pytest.approx([minutes] * 2)
 
 
 def test_a_table_that_does_not_exist(refused):

@@ -60,7 +60,7 @@ def test_a_folder_of_that_name_goes_first(small_model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["mnist-diagonal", "weights/mnist-diagonal-bilstm", "../weights", ""])
 def test_other_names_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(pixelrnn.ModelError, match=r"no such model folder; the models that come .* mnist-|not a model"):
+    with pytest.raises(pixelrnn.ModelError, match=r"no such model folder.* models that come .* mnist-|not a model"):
         pixelrnn.load(name)
 
 

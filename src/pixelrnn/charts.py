@@ -116,7 +116,7 @@ def results(
     right.set_ylim(len(names) - 0.5, -0.5)
     right.set_xlabel(f"test, {unit}")
     right.grid(axis="x", color=FAINT)
-    right.legend(frameon=False, fontsize=7)
+    right.legend(fontsize=7, loc="best", edgecolor=FAINT)
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
 

@@ -55,4 +55,7 @@ def find(path: str | Path) -> Path:
     if len(path.parts) == 1 and (shipped / "config.json").is_file():
         return shipped
     names = ", ".join(models()) or "none"
-    raise store.ModelError(f"{path}: no such model folder; the models that come with the package are {names}")
+    raise store.ModelError(
+        f"{path}: no such model folder, with config.json and model.safetensors; the models that come with the package "
+        f"are {names}"
+    )
