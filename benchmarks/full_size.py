@@ -3,8 +3,8 @@
     python benchmarks/full_size.py [RECIPE …] [--steps 12] [--batch 2]
 
 For each recipe: images are made up, in the format of its data set, and the `pixelrnn` command trains on them for some
-steps of a smaller batch, in which the loss must fall. Then a step of the recipe's own batch is timed, after another, and
-multiplied by its number of steps. That is an estimate: no such run was done.
+steps of a smaller batch, in which the loss must fall. Then a step of the recipe's own batch is timed, after another,
+and multiplied by its number of steps. That is an estimate: no such run was done.
 """
 
 import argparse
