@@ -25,6 +25,7 @@ from pixelrnn.codec import (
     archive,
     chunks,
     compress,
+    compression,
     container,
     decompress,
     integer_model,
@@ -387,12 +388,13 @@ class TestDamage:
     def test_scans_that_would_take_much_memory_are_refused(self, monkeypatch):
         model = make("row_lstm", hidden=64, layers=3)
         data = compress(model, images_of(model, 1, 9, 9))
+        monkeypatch.setattr(compression, "MOST", 2**20)
         monkeypatch.setattr(archive, "MOST", 2**20)
         with pytest.raises(ValueError, match="tile=64: a scan of it takes 7 MiB"):
             compress(model, images_of(model, 1, 64, 64), tile=64)
         with pytest.raises(DamagedError, match=r"the header asks for \d+ MiB to scan 2 tiles together"):
             decompress(model, rewritten(data, size=(30, 30), count=2, together=2))
-        monkeypatch.setattr(archive, "USUAL", 2**20)
+        monkeypatch.setattr(compression, "USUAL", 2**20)
         assert Archive(compress(model, images_of(model, 3, 9, 9))).contents.together == 2
 
     @pytest.mark.parametrize("network", NETWORKS)

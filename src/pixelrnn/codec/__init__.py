@@ -4,8 +4,8 @@ Equality of encoder and decoder is a matter of arithmetic here: integers have on
 """
 
 from pixelrnn.codec.archive import Archive as Archive
-from pixelrnn.codec.archive import compress as compress
 from pixelrnn.codec.archive import decompress as decompress
+from pixelrnn.codec.compression import compress as compress
 from pixelrnn.codec.errors import ArchiveError as ArchiveError
 from pixelrnn.codec.errors import DamagedError as DamagedError
 from pixelrnn.codec.errors import ForeignError as ForeignError
