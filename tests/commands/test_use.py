@@ -92,6 +92,35 @@ def test_a_model_without_data_asks_for_some(refused, small_model, data):
         assert "--data is missing" in refused(*arguments, "m")
 
 
+@pytest.fixture(scope="module")
+def dense(saved):
+    """A model whose head is a density."""
+    return saved("row_lstm", levels=16, colours=3, hidden=6, head=6, head_kind="gaussian_mixture", components=2)
+
+
+def test_evaluate_reports_a_density_beside_the_probability(run, dense):
+    ran = run("evaluate", dense)
+    assert re.search(r"^as a density of dequantised images: \d\.\d{4} ± \d\.\d{4} bits/dim", ran.out, re.MULTILINE)
+    printed = json.loads(run("evaluate", dense, "--json").out)
+    assert printed["density"]["bits_per_dim"] > printed["bits_per_dim"]
+    assert printed["density"]["images"] == printed["images"] == 6
+    assert printed == {**json.loads(run("evaluate", dense, "--json").out), "seconds": printed["seconds"]}
+
+
+@pytest.mark.parametrize("command", ["sample", "complete", "surprise", "score"])
+def test_other_commands_take_a_model_with_a_density(run, dense, command):
+    picture = np.random.default_rng(0).integers(256, size=(5, 6, 3), dtype=np.uint8)
+    Image.fromarray(picture).save("picture.png")
+    words = ["picture.png", "-o", "scores.csv"] if command == "score" else ["-n", 2, "-o", "picture.png"]
+    ran = run(command, dense, *words)
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_an_archive_is_refused_in_one_line(refused, dense):
+    data = str(pixelrnn.load(dense).provenance["data"])
+    assert "only models with a softmax can be used for archives" in refused("compress", dense, "--data", data)
+
+
 # What every command that takes a model says of a bad one.
 
 
