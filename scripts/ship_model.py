@@ -36,9 +36,13 @@ def main() -> None:
         print(f"{each.law}: {each.found}")
         if not each.passed:
             raise SystemExit(f"{arguments.run}: breaks the law of {each.law}")
+    kept = ("nats", "nats_error", "bits_per_dim", "bits_per_dim_error", "images")
+    figures = {key: test[key] for key in kept}
+    if "density" in test:
+        figures["density"] = {key: test["density"][key] for key in kept}
     model.provenance |= {
         "data": arguments.data or run["data"],
-        "test": {key: test[key] for key in ("nats", "nats_error", "bits_per_dim", "bits_per_dim_error", "images")},
+        "test": figures,
         "command": command(run),
         "seed": run["training"]["seed"],
         "steps": last["step"],

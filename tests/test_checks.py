@@ -73,3 +73,44 @@ def test_a_model_that_sees_nothing_is_found(small_model):
     result = found(model)["causality"]
     assert not result.passed
     assert "nothing at all" in result.found
+
+
+def test_a_score_of_other_symbols_is_found(small_model, monkeypatch):
+    model = small_model("row_lstm", levels=4)
+    terms = model.log_terms
+    monkeypatch.setattr(model, "log_terms", lambda images, noise=None: terms(3 - images))
+    assert not found(model)["agreement"].passed
+
+
+def test_a_density_that_is_no_density_is_found(small_model, monkeypatch):
+    model = small_model("row_lstm", levels=6, head_kind="gaussian_mixture", components=2)
+    assert found(model)["agreement"].passed
+    density = model.head.log_density
+    monkeypatch.setattr(model.head, "log_density", lambda *given: density(*given) + 0.1)
+    assert not found(model)["agreement"].passed
+
+
+def test_what_is_not_a_number_fails_each_law(small_model):
+    model = small_model("row_lstm")
+    with torch.no_grad():
+        model.trunk.part("logits").bias.fill_(float("nan"))
+    assert not any(each.passed for each in found(model).values())
+
+
+def test_sums_in_half_precision_are_not_checked(small_model):
+    with pytest.raises(ValueError, match=r"torch.bfloat16: must be in float32 or float64"):
+        found(small_model().bfloat16())
+
+
+def test_a_mixture_needs_no_more_memory_than_a_softmax(small_model, monkeypatch):
+    """Distributions of all levels are computed where they are looked at, not of a whole image, with gradients."""
+    model = small_model("row_lstm", levels=256, head_kind="gaussian_mixture", components=2)
+    logits, sizes = type(model.head).logits, []
+
+    def counted(self, outputs, encoded):
+        sizes.append(outputs.shape[2] * outputs.shape[3] if outputs.requires_grad else 0)
+        return logits(self, outputs, encoded)
+
+    monkeypatch.setattr(type(model.head), "logits", counted)
+    assert all(each.passed for each in found(model, 8, 8).values())
+    assert max(sizes) == 1

@@ -220,9 +220,32 @@ def test_native_tails_are_those_of_pytorch(small_model, kind):
     torch.testing.assert_close(found.double(), expected, rtol=2e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("noise", "error", "message"),
+    [
+        (torch.full((3, 1, 4, 5), 9.0), ValueError, "noise is from 9.0 to 9.0: must be from 0 to 1"),
+        (torch.full((3, 1, 4, 5), float("nan")), ValueError, "noise is from nan"),
+        (torch.zeros(3, 1, 4, 5, dtype=torch.int64), TypeError, "noise is torch.int64"),
+        (0.5, TypeError, "noise is float: must be a tensor"),
+    ],
+)
+def test_noise_that_is_none_is_refused(small_model, noise, error, message):
+    with pytest.raises(error, match=message):
+        small_model(levels=4).log_density(torch.zeros(3, 1, 4, 5, dtype=torch.int64), noise)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: f"{type(head).__name__} {head.levels} {head.colours}")
+def test_a_step_gives_the_logits_of_one_colour(head):
+    outputs, symbols, _ = outputs_of(head)
+    for colour in range(head.colours):
+        found = head.step(outputs.flatten(2), symbols.flatten(2), colour)
+        torch.testing.assert_close(found, head.logits(outputs, symbols)[:, colour].flatten(2), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("components", [2, 200])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mixture_is_saved_and_loaded(small_model, kind, tmp_path):
-    model = small_model(levels=16, colours=3, head_kind=kind, components=2)
+def test_a_mixture_is_saved_and_loaded(small_model, kind, components, tmp_path):
+    model = small_model(levels=16, colours=3, head_kind=kind, components=components)
     model.save(tmp_path)
     images = torch.randint(16, (2, 3, 4, 4), generator=seeded())
     assert torch.equal(pixelrnn.load(tmp_path).log_prob(images), model.log_prob(images))

@@ -116,15 +116,59 @@ def test_a_law_that_is_broken_is_written_down(done):
     ("options", "folder", "minutes"),
     [({}, "tiny", 0.01), ({"quick": True}, "tiny-quick", 0.0002), ({"minutes": 3}, "tiny", 3)],
 )
-def test_runs_have_a_folder_and_a_length(options, folder, minutes, tiny, monkeypatch):
+def test_runs_have_a_folder_and_a_length(options, folder, minutes, tiny, data, monkeypatch):
     given = {"quick": False, "minutes": None, **options}
     ran = []
+    monkeypatch.setattr(REPRODUCE, "_dataset", lambda *_: data)
+    monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
     monkeypatch.setattr(REPRODUCE, "_run", lambda row, data, path, minutes, threads: ran.append((path, minutes)))
     monkeypatch.setattr(REPRODUCE, "read_result", lambda *_: None)
     monkeypatch.setattr(REPRODUCE, "_write", lambda *_: None)
     REPRODUCE.reproduce("tiny", None, None, given["quick"], given["minutes"], None)
     assert [path.parent.name for path, _ in ran] == [folder] * 2
     assert [length for _, length in ran] == pytest.approx([minutes] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("reproduced.json", "{}"),
+        ("reproduced.json", "[]"),
+        ("test.json", "{}"),
+        ("test.json", ""),
+        ("run.json", "null"),
+        ("metrics.jsonl", ""),
+        ("metrics.jsonl", "{}"),
+    ],
+)
+def test_a_damaged_run_is_named(refused, tiny, data, done, tmp_path, name, content):
+    out = shutil.copytree(done, tmp_path / "out")
+    (out / ROWS[1].name / name).write_text(content)
+    assert f"out/{ROWS[1].name}: damaged" in refused("reproduce", "tiny", "--data", data, "--out", out)
+
+
+def test_damaged_baselines_are_named(refused, tiny, data, done, tmp_path):
+    out = shutil.copytree(done, tmp_path / "out")
+    (out / "baselines.json").write_text('{"baselines": [{}]}')
+    assert "baselines.json: damaged" in refused("reproduce", "tiny", "--data", data, "--out", out)
+
+
+def test_a_table_is_of_one_data_set_and_one_length(refused, tiny, data, small_data, done, tmp_path):
+    out = shutil.copytree(done, tmp_path / "out")
+    other = small_data(levels=4, colours=3, height=4, width=5, seed=1)
+    assert "was begun with" in refused("reproduce", "tiny", "--data", other, "--out", out)
+    message = refused("reproduce", "tiny", "--data", data, "--minutes", 5, "--out", out)
+    assert "'minutes': 5.0" in message
+    assert "another folder with --out" in message
+
+
+def test_data_that_do_not_fit_are_refused_before_training(refused, tiny, small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(REPRODUCE, "train", None)
+    binary = small_data(levels=2, colours=3)
+    assert "images with more than two levels" in refused("reproduce", "tiny", "--data", binary)
+    few = small_data(levels=4, colours=3, counts=(24, 8, 1))
+    assert "has 1 test images: a table needs at least 2" in refused("reproduce", "tiny", "--data", few)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_table_that_does_not_exist(refused):

@@ -771,3 +771,31 @@ def test_augmentation_is_resumed_exactly(go, cut_at, tmp_path, monkeypatch):
     go(config, resume=True)
     assert same_result(tmp_path / "whole", tmp_path / "run")
     assert not same_result(tmp_path / "plain", tmp_path / "run")
+
+
+def test_a_run_from_before_a_config_got_another_field_goes_on(go, tmp_path):
+    go(dataclasses.replace(SHORT, steps=3))
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    with safetensors.safe_open(file, framework="pt") as opened:
+        identity = json.loads(opened.metadata()["identity"])
+    for name in ("head_kind", "components"):
+        del identity[name]
+    rewrite_checkpoint(file, identity=json.dumps(identity))
+    go(dataclasses.replace(SHORT, steps=4), resume=True)
+    assert progress(tmp_path / "run")["step"] == 4
+    rewrite_checkpoint(file, identity=json.dumps({**identity, "hidden": 77}))
+    with pytest.raises(CheckpointError, match="hidden is 77 there"):
+        go(dataclasses.replace(SHORT, steps=5), resume=True)
+
+
+def test_a_density_is_validated_as_it_is_trained(go, monkeypatch):
+    config = ModelConfig("row_lstm", 1, 4, layers=1, hidden=3, head=4, head_kind="gaussian_mixture", components=1)
+    seen = []
+
+    def evaluate(scorer, *arguments, **options):
+        seen.append(type(scorer).__name__)
+        return pixelrnn.evaluate(scorer, *arguments, **options)
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    go(dataclasses.replace(SHORT, steps=2, validations=1), config)
+    assert seen == ["Dequantised"]

@@ -41,6 +41,7 @@ __all__ = [
 imagecodecs: Any
 try:
     imagecodecs = importlib.import_module("imagecodecs")
+    imagecodecs = imagecodecs if imagecodecs.JPEGXL.available else None
 except ImportError:
     imagecodecs = None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pixelrnn.config import Config
+from pixelrnn.config import Config, ModelConfig
 from pixelrnn.recipes import TrainingConfig
 from pixelrnn.store import atomic_path
 
@@ -100,9 +100,23 @@ def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, dict[str, Tens
         progress = Progress(**json.loads(metadata["progress"]))
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint: {error}") from None
-    if metadata.get("identity") != identity:
+    if not _same(metadata.get("identity", ""), identity):
         raise CheckpointError(f"{path}: belongs to another run: {_difference(metadata.get('identity', ''), identity)}")
     return groups, progress
+
+
+def _same(theirs: str, ours: str) -> bool:
+    """Whether two identities are of one run; a config that has got another field since, with a default, is the same."""
+    usual = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
+
+    def unusual(fields: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in fields.items() if name not in usual or usual[name] != value}
+        return kept | ({"scales": [unusual(scale) for scale in kept["scales"]]} if "scales" in kept else {})
+
+    try:
+        return theirs == ours or unusual(json.loads(theirs)) == unusual(json.loads(ours))
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _difference(theirs: str, ours: str) -> str:

@@ -49,6 +49,10 @@ class Head(ABC):
     def logits(self, outputs: Tensor, encoded: Tensor) -> Tensor:
         """Log-probabilities up to a constant: (B, C·P, …) and encoded symbols (B, C, …) → (B, C, K, …)."""
 
+    def step(self, outputs: Tensor, encoded: Tensor, colour: int) -> Tensor:
+        """As `logits`, of one colour alone: (B, C·P, N) and (B, C, N) → (B, K, N)."""
+        return self.logits(outputs, encoded)[:, colour]
+
     @abstractmethod
     def log_prob(self, outputs: Tensor, encoded: Tensor, images: Tensor) -> Tensor:
         """Log-probability of each symbol.
@@ -144,15 +148,25 @@ class Mixture(Head):
 
     def logits(self, outputs: Tensor, encoded: Tensor) -> Tensor:
         """See `Head`: normalised."""
-        curves = self._curves(outputs, encoded)
-        symbols = torch.arange(self.levels, device=outputs.device, dtype=curves[0].dtype)
+        return self._log_masses(*self._curves(outputs, encoded)).movedim((-2, -1), (1, 2)).to(outputs.dtype)
+
+    def step(self, outputs: Tensor, encoded: Tensor, colour: int) -> Tensor:
+        """See `Head`."""
+        curves = (each[..., colour, :] for each in self._curves(outputs, encoded))
+        return self._log_masses(*curves).movedim(-1, 1).to(outputs.dtype)
+
+    def _log_masses(self, log_weights: Tensor, log_scales: Tensor, means: Tensor) -> Tensor:
+        """Log-probabilities of all levels: (…, N) each → (…, K)."""
+        symbols = torch.arange(self.levels, device=means.device, dtype=means.dtype)
         # Component by component, as all at once would take N times the memory.
         found: Tensor | None = None
-        for weight, log_scale, mean in zip(*(each.unbind(-1) for each in curves), strict=True):
+        for weight, log_scale, mean in zip(
+            *(each.unbind(-1) for each in (log_weights, log_scales, means)), strict=True
+        ):
             term = weight.unsqueeze(-1) + self._mass(symbols, log_scale.unsqueeze(-1), mean.unsqueeze(-1))
             found = term if found is None else torch.logaddexp(found, term)
         assert found is not None
-        return found.movedim((-2, -1), (1, 2)).to(outputs.dtype)
+        return found
 
     def log_prob(self, outputs: Tensor, encoded: Tensor, images: Tensor) -> Tensor:
         """See `Head`."""
@@ -176,7 +190,9 @@ class Mixture(Head):
         return log_weights.log_softmax(-1), log_scales.clamp(*LOG_SCALES), means
 
     def _mass(self, symbols: Tensor, log_scales: Tensor, means: Tensor) -> Tensor:
-        """Log-probability of levels under single components."""
+        """Log-probability of levels under single components; of Gaussians in float64, as ends may be close."""
+        if self.continuous:
+            log_scales, means = log_scales.double(), means.double()
         centre, narrow = (2 * self.half) * symbols - 1 - means, (-log_scales).exp()
         low, high = (centre - self.half) * narrow, (centre + self.half) * narrow
         inside = self.log_between(low, high, 2 * self.half * narrow)
@@ -245,14 +261,14 @@ class GaussianScaleMixture(Mixture):
     @staticmethod
     def log_below(place: Tensor) -> Tensor:
         """See `Mixture`."""
-        found: Tensor = torch.special.log_ndtr(place.double())
+        found: Tensor = torch.special.log_ndtr(place)
         return found
 
     @staticmethod
     def log_between(low: Tensor, high: Tensor, width: Tensor) -> Tensor:
-        """See `Mixture`; on the side where both are small, and in float64, as what is between them may be little."""
+        """See `Mixture`; on the side where both are small."""
         swapped = low + high > 0
-        first, second = torch.where(swapped, -high, low).double(), torch.where(swapped, -low, high).double()
+        first, second = torch.where(swapped, -high, low), torch.where(swapped, -low, high)
         below: Tensor = torch.special.log_ndtr(second)
         return below + (-torch.expm1(torch.special.log_ndtr(first) - below)).log()
 

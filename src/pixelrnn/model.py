@@ -130,12 +130,18 @@ class ImageModel(
             (B,) nats.
 
         Raises:
-            TypeError, ValueError: as `forward`; noise of another shape.
+            TypeError, ValueError: as `forward`; noise of another type, shape or range.
         """
         images = self._checked(images)
+        if not isinstance(noise, Tensor) or not noise.is_floating_point():
+            what = noise.dtype if isinstance(noise, Tensor) else type(noise).__name__
+            raise TypeError(f"noise is {what}: must be a tensor of floats")
         if noise.shape != images.shape:
             raise ValueError(f"noise has shape {tuple(noise.shape)}: must be that of images, {tuple(images.shape)}")
-        return self.log_terms(images, noise.to(images.device)).flatten(1).sum(1)
+        if noise.numel() and not (noise.min() >= 0 and noise.max() <= 1):
+            raise ValueError(f"noise is from {float(noise.min())} to {float(noise.max())}: must be from 0 to 1")
+        noise = noise.to(images.device, torch.promote_types(noise.dtype, torch.float32))
+        return self.log_terms(images, noise).flatten(1).sum(1)
 
     def check_symbols(self, images: Tensor) -> None:
         """Refuse what are not images (B, C, H, W) of this model's colours and levels, of any size.

@@ -209,8 +209,7 @@ class Network(nn.Module):
         conditioning = cache["conditioning"][:, :, rows, cols] if self.conditioning else None
         features = self.first.apply_taps(self.encode(taps) * inside)
         outputs = self.trunk.step(cache["trunk"], features, rows, cols, conditioning)
-        here = self.encode(images[:, :, rows, cols])
-        return self.head.logits(outputs, here)[:, colour]
+        return self.head.step(outputs, self.encode(images[:, :, rows, cols]), colour)
 
     def finish_row(self, cache: Cache, row: int) -> None:
         """Do what can be done only when a row is complete (the contract of `scan`)."""

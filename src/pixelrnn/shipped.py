@@ -48,13 +48,12 @@ def find(path: str | Path) -> Path:
     Raises:
         ModelError: there is neither.
     """
-    path = Path(path)
+    name, path = str(path), Path(path)
     if path.is_dir():
         return path
-    shipped = WEIGHTS / path
-    if len(path.parts) == 1 and (shipped / "config.json").is_file():
-        return shipped
-    names = ", ".join(models()) or "none"
+    if name in (known := {folder.name for folder in WEIGHTS.iterdir()}):
+        return WEIGHTS / name
+    names = ", ".join(sorted(known)) or "none"
     raise store.ModelError(
         f"{path}: no such model folder, with config.json and model.safetensors; the models that come with the package "
         f"are {names}"

@@ -213,7 +213,7 @@ def _check_size(folder: Path, model: Mapping[str, Any]) -> None:
         "layers": tensors,
         "hidden": square,
         "head": square,
-        "components": square,
+        "components": size,
         "first_kernel": square,
         "kernel": size,
         "conditioning": square,

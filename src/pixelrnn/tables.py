@@ -173,14 +173,23 @@ def read_result(row: Row, folder: Path) -> Result:
     """What a run that is over left in its folder.
 
     Raises:
-        OSError, ValueError, KeyError: it is not over, or damaged.
+        OSError: it is not over.
+        ValueError: it is damaged.
     """
+    try:
+        return _read_result(row, folder)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"{folder}: damaged ({error!r}); remove it, and the run is done again") from None
+
+
+def _read_result(row: Row, folder: Path) -> Result:
     test = json.loads((folder / "test.json").read_text(encoding="utf-8"))
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     more = json.loads((folder / "reproduced.json").read_text(encoding="utf-8"))
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    validations = [record for record in records if record["kind"] == "validation"]
+    validations = [record for record in records if record["kind"] == "validation" and record["loss"] is not None]
+    figure_of(test, "nats")
     best = min(validations, key=lambda record: record["loss"])
     return Result(
         row,
@@ -223,7 +232,7 @@ def markdown(table: Table, results: Sequence[Result], unit: str, baselines: Sequ
             figure += f" (as a probability of levels {each.test['bits_per_dim']:.{digits}f})"
         paper = "–" if each.row.paper is None else f"{each.row.paper:.2f}"
         laws = "pass" if all(each.checks.values()) else "FAIL: " + ", ".join(k for k, v in each.checks.items() if not v)
-        numbers = [f"{each.parameters:,}", f"{each.steps:,}", f"{each.minutes:.0f}", str(each.threads), str(each.seed)]
+        numbers = [f"{each.parameters:,}", f"{each.steps:,}", f"{each.minutes:.3g}", str(each.threads), str(each.seed)]
         rows.append([each.row.title, figure, paper, *numbers, each.date, laws])
     for other in baselines:
         figure = f"{other['nats' if unit == 'nats' else 'bits_per_dim']:.{digits}f}"

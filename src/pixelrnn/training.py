@@ -33,7 +33,7 @@ from pixelrnn.checkpoint import (
 from pixelrnn.config import Config
 from pixelrnn.data.augment import augment
 from pixelrnn.interrupts import stop_signals
-from pixelrnn.likelihood import bits_per_dim, evaluate, evenly_spaced
+from pixelrnn.likelihood import Dequantised, bits_per_dim, evaluate, evenly_spaced
 from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import load, make_model
 from pixelrnn.recipes import TrainingConfig
@@ -211,8 +211,9 @@ def train(
         save_checkpoint(folder / CHECKPOINT, groups, progress, identity)
 
     def validate_average() -> None:
-        """Score the averaged weights on the same images each time; keep the best."""
-        result = evaluate(average, evenly_spaced(validation, config.validation_images), device=device)
+        """Score the averaged weights on the same images each time, by what is trained; keep the best."""
+        scorer = Dequantised(average) if average.head.continuous else average
+        result = evaluate(scorer, evenly_spaced(validation, config.validation_images), device=device)
         progress.validations = validations_due(config, progress)
         if result.nats < progress.best or progress.best_step == 0:
             progress.best, progress.best_step = result.nats, progress.step

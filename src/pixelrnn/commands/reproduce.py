@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pixelrnn.checks import check
 from pixelrnn.commands.common import load_model
 from pixelrnn.commands.show import size_of
 from pixelrnn.commands.train import train, write_json
-from pixelrnn.data import load_dataset
+from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.multiscale import load
 from pixelrnn.store import atomic_path
 from pixelrnn.tables import QUICK, Result, Row, Table, figure_of, markdown, read_result, tables
@@ -53,15 +54,48 @@ def reproduce(
     table = known[name]
     folder = out or Path("runs") / "reproduce" / (f"{name}-quick" if quick else name)
     minutes = minutes or table.minutes * (QUICK if quick else 1)
+    dataset = _dataset(table, data)
     folder.mkdir(parents=True, exist_ok=True)
+    _check_same(folder, dataset, minutes)
     results = []
     for row in table.rows:
         if not (folder / row.name / DONE).exists():
             console.say(f"{table.title}: {row.title}")
             _run(row, data, folder / row.name, minutes, threads)
         results.append(read_result(row, folder / row.name))
-        _write(table, results, folder, data)
+        _write(table, results, folder, dataset)
     console.say(f"the table is {folder / 'results.md'}, its picture {folder / 'results.png'}")
+
+
+def _dataset(table: Table, data: str | None) -> Dataset:
+    """The data of a table, if its runs can be done on them.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    recipe = table.rows[0].changed()
+    dataset = load_dataset(data or recipe.data)
+    if (dataset.levels == 2) != (recipe.model.levels == 2):
+        wanted = "two levels" if recipe.model.levels == 2 else "more than two levels"
+        raise ValueError(f"{dataset.name} has {dataset.levels} levels: this table is of images with {wanted}")
+    if len(dataset.test) < 2:
+        raise ValueError(f"{dataset.name} has {len(dataset.test)} test images: a table needs at least 2")
+    return dataset
+
+
+def _check_same(folder: Path, dataset: Dataset, minutes: float) -> None:
+    """Refuse to go on with a table of other data, or of runs of another length.
+
+    Raises:
+        ValueError: it was begun with others.
+    """
+    images = dataset.train[:: max(1, len(dataset.train) // 1000)]
+    ours = {"data": dataset.name, "crc32": zlib.crc32(images.tobytes()), "minutes": minutes}
+    file = folder / "table.json"
+    if not file.exists():
+        write_json(file, ours)
+    elif (theirs := json.loads(file.read_text(encoding="utf-8"))) != ours:
+        raise ValueError(f"{folder}: was begun with {theirs}, not with {ours}; give another folder with --out")
 
 
 def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int | None) -> None:
@@ -111,11 +145,10 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {name}, PyTorch {torch.__version__}"
 
 
-def _write(table: Table, results: list[Result], folder: Path, data: str | None) -> None:
+def _write(table: Table, results: list[Result], folder: Path, dataset: Dataset) -> None:
     """Write the page and the picture of a table."""
-    recipe = table.rows[0].changed()
-    unit = unit_of(recipe.model.levels)
-    others = _baselines(folder, data) if unit != "nats" else []
+    unit = unit_of(dataset.levels)
+    others = _baselines(folder, dataset) if unit != "nats" else []
     with atomic_path(folder / "results.md") as temporary:
         temporary.write_text(markdown(table, results, unit, others), encoding="utf-8")
     curves, found = {}, {}
@@ -126,14 +159,16 @@ def _write(table: Table, results: list[Result], folder: Path, data: str | None) 
     figures.save(charts.results(curves, found, unit=unit, title=table.title), folder / "results.png")
 
 
-def _baselines(folder: Path, data: str | None) -> list[dict[str, Any]]:
+def _baselines(folder: Path, dataset: Dataset) -> list[dict[str, Any]]:
     """What simple models and file formats need for the test images; measured once."""
     file = folder / BASELINES
     if not file.exists():
-        dataset = load_dataset(data or "photos.npz")
         found: list[Baseline] = all_baselines(dataset.train, dataset.test, dataset.levels, limit=COMPARED)
         for baseline, reason in left_out(dataset.train).items():
             console.say(f"left out: {baseline}: {reason}")
         write_json(file, {"baselines": [dataclasses.asdict(each) for each in found]})
-    chosen: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["baselines"]
-    return [each for each in chosen if "sheet" not in each["name"]]
+    try:
+        measured = [Baseline(**each) for each in json.loads(file.read_text(encoding="utf-8"))["baselines"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: damaged ({error!r}); remove it, and they are measured again") from None
+    return [dataclasses.asdict(each) for each in measured if "sheet" not in each.name]

@@ -15,6 +15,8 @@ from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import MultiScalePixelRNN, make_model
 from pixelrnn.recipes import recipes
 from pixelrnn.shipped import models
+from pixelrnn.tables import figure_of
+from pixelrnn.training import unit_of
 
 __all__ = ["draw_contexts", "draw_softmax", "info", "list_models", "list_recipes", "prepare_photos", "size_of"]
 
@@ -32,7 +34,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
         images = torch.randint(model.config.levels, (4, model.config.colours, height, width), generator=generator_of(0))
         seen = inspection.context(model, images, row, col).flatten() > 0
         earlier = row * width + col
-        counts = {"seen": int(seen[:earlier].sum()), "earlier": earlier, "later": int(seen[earlier:].sum())}
+        counts = {"seen": int(seen[:earlier].sum()), "earlier": earlier, "later": int(seen[earlier + 1 :].sum())}
         context = {"row": row, "col": col, **counts}
     facts = {
         **model.saved_config(),
@@ -57,7 +59,7 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
             f"{' and '.join(switches) or 'no residual or skip'} connections{' (not in this folder)' if missing else ''}"
         )
     console.say(
-        f"images:      {model.config.colours} × {height} × {width}, {model.config.levels} levels\n"
+        f"images:      {model.config.colours} × {height} × {width}, {model.config.levels} levels, {head_of(model)}\n"
         f"parameters:  {facts['parameters']:,}\n"
         f"operations:  {inspection.flops(model, height, width) / 1e6:,.1f} MFLOP to score an image"
     )
@@ -68,6 +70,14 @@ def info(name: str, height: int | None, width: int | None, as_json: bool) -> Non
     for key in ("recipe", "data"):
         if key in model.provenance:
             console.say(f"{key + ':':<12} {model.provenance[key]}")
+
+
+def head_of(model: ImageModel) -> str:
+    """A model's head in a few words."""
+    config = model.config.networks[0]
+    if config.head_kind == "softmax":
+        return "softmax" if config.levels > 2 else "sigmoid"
+    return f"{config.head_kind.replace('_', ' ')} of {config.components}"
 
 
 def size_of(model: ImageModel, height: int | None = None, width: int | None = None) -> tuple[int, int]:
@@ -102,11 +112,9 @@ def list_models(as_json: bool) -> None:
         return
     rows = []
     for name, each in known.items():
-        test = each.provenance["test"]
-        if each.config.get("levels", 2) == 2:
-            figure = f"{test['nats']:.2f} ± {test['nats_error']:.2f} nats"
-        else:
-            figure = f"{test['bits_per_dim']:.3f} ± {test['bits_per_dim_error']:.3f} bits/dim"
+        unit = unit_of(each.config.get("levels", 2))
+        value, error = figure_of(each.provenance["test"], unit)
+        figure = f"{value:.2f} ± {error:.2f} nats" if unit == "nats" else f"{value:.3f} ± {error:.3f} bits/dim"
         size = sum(file.stat().st_size for file in each.folder.iterdir())
         rows.append([name, figure, str(each.provenance["data"]), f"{size / 1e6:.1f} MB", each.provenance["command"]])
     console.table(["model", "test", "data", "size", ""], rows)

@@ -105,7 +105,10 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     target = choose_device(device)
-    wanted = with_settings(recipe, changes).model
+    # The head must fit the levels, which are the data's unless they are set; all else can be looked at already.
+    of_data = {key: value for key, value in changes.items() if key in ("levels", "colours")}
+    with_settings(recipe, {key: value for key, value in changes.items() if key != "head_kind" and key not in of_data})
+    wanted = with_settings(recipe, of_data).model
     fixed = {key: getattr(wanted, key) for key in ("levels", "colours") if resume or key in changes}
     dataset = load_dataset(data or recipe.data, **fixed)
     provenance = _provenance(recipe, data, dataset)
