@@ -157,8 +157,10 @@ def test_a_table_is_of_one_data_set_and_one_length(refused, tiny, data, small_da
     out = shutil.copytree(done, tmp_path / "out")
     other = small_data(levels=4, colours=3, height=4, width=5, seed=1)
     assert "was begun with" in refused("reproduce", "tiny", "--data", other, "--out", out)
+    (out / "table.json").write_text("")
+    assert "was begun with , not with" in refused("reproduce", "tiny", "--data", data, "--out", out)
     message = refused("reproduce", "tiny", "--data", data, "--minutes", 5, "--out", out)
-    assert "'minutes': 5.0" in message
+    assert '"minutes": 5.0' in message
     assert "another folder with --out" in message
 
 

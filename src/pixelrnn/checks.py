@@ -61,10 +61,10 @@ def check(model: ImageModel, height: int, width: int, *, seed: int = 0) -> Itera
     if (dtype := next(model.parameters()).dtype) not in TOLERANCE:
         raise ValueError(f"the model is in {dtype}: must be in float32 or float64 to be checked")
     generator = torch.Generator().manual_seed(seed)
-    images = model.sample(2, height=height, width=width, generator=generator)
-    yield causality(model, images, generator)
-    yield normalisation(model, images, generator)
-    yield agreement(model, images)
+    image = model.sample(1, height=height, width=width, generator=generator)
+    yield causality(model, image, generator)
+    yield normalisation(model, image, generator)
+    yield agreement(model, image)
 
 
 def order(model: ImageModel, height: int, width: int) -> Tensor:
@@ -81,7 +81,7 @@ def order(model: ImageModel, height: int, width: int) -> Tensor:
     return rank * colours + torch.arange(colours).view(-1, 1, 1)
 
 
-def causality(model: ImageModel, images: Tensor, generator: torch.Generator) -> Check:
+def causality(model: ImageModel, image: Tensor, generator: torch.Generator) -> Check:
     """No distribution depends on its own symbol or on later ones, in raster order and of colours.
 
     Other symbols there must not change a bit of what is before them, in the arithmetic that the model is used in; and
@@ -90,13 +90,12 @@ def causality(model: ImageModel, images: Tensor, generator: torch.Generator) -> 
 
     Args:
         model: as it is used.
-        images: (B, C, H, W), of which the first is looked at.
+        image: (1, C, H, W).
         generator: of the places, and of other symbols.
     """
-    image, rank = images[:1].to(model.device), order(model, *images.shape[2:])
+    rank = order(model, *image.shape[2:])
     # The last symbol of all, and any others.
-    where = torch.cat([rank.argmax()[None], torch.randperm(rank.numel(), generator=generator)]).unique_consecutive()
-    where = where[:PLACES]
+    where = torch.cat([rank.argmax()[None], torch.randperm(rank.numel(), generator=generator)])[:PLACES]
     others = torch.randint(model.config.levels, (len(where), *rank.shape), generator=generator)
     earlier = rank < rank.flatten()[where].view(-1, 1, 1, 1)  # (M, C, H, W)
     mixed = torch.where(earlier, image.cpu(), others).to(model.device)
@@ -106,15 +105,13 @@ def causality(model: ImageModel, images: Tensor, generator: torch.Generator) -> 
     changed = int((after != before).cpu()[earlier].sum())
 
     exact = copy.deepcopy(model).cpu().double()
-    encoded = exact.encode(torch.cat([image, others[:1].to(image.device)]).cpu()).requires_grad_()
+    encoded = exact.encode(torch.cat([image.cpu(), others[:1]])).requires_grad_()
     outputs, seen_later, seen_earlier = exact.outputs(encoded), 0, 0
     for place, past in zip(where.tolist()[:GRADIENTS], earlier, strict=False):
-        row, col = divmod(place % (rank.shape[1] * rank.shape[2]), rank.shape[2])
-        here = slice(row, row + 1), slice(col, col + 1)
+        colour, row, col = (int(index) for index in torch.unravel_index(torch.tensor(place), rank.shape))
+        here = (..., slice(row, row + 1), slice(col, col + 1))
         # Up to a constant for each symbol, which may be anything.
-        logits = exact.head.logits(outputs[:, :, *here], encoded[:, :, *here])[:, place // rank[0].numel()].log_softmax(
-            1
-        )
+        logits = exact.head.logits(outputs[here], encoded[here])[:, colour].log_softmax(1)
         weights = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64)
         (gradient,) = torch.autograd.grad((logits * weights).sum(), encoded, retain_graph=True)
         seen = (gradient != 0).any(0)
@@ -131,16 +128,16 @@ def causality(model: ImageModel, images: Tensor, generator: torch.Generator) -> 
     return Check("causality", changed == seen_later == 0 and not blind and bool(after.isfinite().all()), found)
 
 
-def normalisation(model: ImageModel, images: Tensor, generator: torch.Generator, places: int = 2) -> Check:
+def normalisation(model: ImageModel, image: Tensor, generator: torch.Generator, places: int = 2) -> Check:
     """Over all values of a few symbols that follow each other, the product of their probabilities sums to 1.
 
     Args:
         model: as it is used.
-        images: (B, C, H, W), of which the first is changed.
+        image: (1, C, H, W).
         generator: of the places.
         places: how many sums.
     """
-    levels, rank = model.config.levels, order(model, *images.shape[2:]).flatten()
+    levels, rank = model.config.levels, order(model, *image.shape[2:]).flatten()
     together = 1
     while levels ** (together + 1) <= MOST and together < len(rank):
         together += 1
@@ -148,17 +145,17 @@ def normalisation(model: ImageModel, images: Tensor, generator: torch.Generator,
     by_rank, worst = rank.argsort(), 0.0
     for start in torch.randint(len(rank) - together + 1, (places,), generator=generator).tolist():
         chosen = by_rank[start : start + together]
-        many = images[:1].cpu().flatten(1).repeat(len(values), 1)
+        many = image.cpu().flatten(1).repeat(len(values), 1)
         many[:, chosen] = values
         with torch.no_grad():
-            batches = many.view(-1, *images.shape[1:]).to(model.device).split(32)
+            batches = many.view(-1, *image.shape[1:]).to(model.device).split(32)
             terms = torch.cat([model.log_prob(batch, per_pixel=True).cpu().flatten(1)[:, chosen] for batch in batches])
         worst = _most(worst, abs(float(terms.double().sum(1).exp().sum()) - 1))
     found = f"{places} sums over {len(values)} values of {together} symbols: {worst:.0e} from 1 at most"
     return Check("normalisation", worst < _tolerance(model), found)
 
 
-def agreement(model: ImageModel, images: Tensor) -> Check:
+def agreement(model: ImageModel, image: Tensor) -> Check:
     """The scan, a position at a time, gives what `forward` gives, and `log_prob` is of the same distributions.
 
     Distributions are compared by their total variation. Where the model is a density, its integral over a level must be
@@ -166,9 +163,8 @@ def agreement(model: ImageModel, images: Tensor) -> Check:
 
     Args:
         model: as it is used.
-        images: (B, C, H, W), of which the first is visited.
+        image: (1, C, H, W).
     """
-    image = images[:1].to(model.device)
     with torch.no_grad():
         whole = model(image).softmax(2)
         own = whole.gather(2, image.unsqueeze(2)).squeeze(2)

@@ -4,6 +4,7 @@ Shape letters: `B` batch, `C` colours, `K` levels, `P` numbers for a symbol, `M`
 positions.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from typing import final
@@ -158,15 +159,12 @@ class Mixture(Head):
     def _log_masses(self, log_weights: Tensor, log_scales: Tensor, means: Tensor) -> Tensor:
         """Log-probabilities of all levels: (…, N) each → (…, K)."""
         symbols = torch.arange(self.levels, device=means.device, dtype=means.dtype)
+        curves = zip(log_weights.unbind(-1), log_scales.unbind(-1), means.unbind(-1), strict=True)
+        terms = (
+            weight[..., None] + self._mass(symbols, scale[..., None], mean[..., None]) for weight, scale, mean in curves
+        )
         # Component by component, as all at once would take N times the memory.
-        found: Tensor | None = None
-        for weight, log_scale, mean in zip(
-            *(each.unbind(-1) for each in (log_weights, log_scales, means)), strict=True
-        ):
-            term = weight.unsqueeze(-1) + self._mass(symbols, log_scale.unsqueeze(-1), mean.unsqueeze(-1))
-            found = term if found is None else torch.logaddexp(found, term)
-        assert found is not None
-        return found
+        return functools.reduce(torch.logaddexp, terms)
 
     def log_prob(self, outputs: Tensor, encoded: Tensor, images: Tensor) -> Tensor:
         """See `Head`."""

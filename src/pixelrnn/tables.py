@@ -73,7 +73,6 @@ class Result:
         parameters: numbers that were trained.
         steps: of the whole run.
         minutes: that it took.
-        best_step: of the model that was kept.
         checks: whether the model passed each law of `pixelrnn.checks`.
         command: that repeats it.
         seed: of the run.
@@ -87,7 +86,6 @@ class Result:
     parameters: int
     steps: int
     minutes: float
-    best_step: int
     checks: Mapping[str, bool]
     command: str
     seed: int
@@ -188,16 +186,13 @@ def _read_result(row: Row, folder: Path) -> Result:
     more = json.loads((folder / "reproduced.json").read_text(encoding="utf-8"))
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    validations = [record for record in records if record["kind"] == "validation" and record["loss"] is not None]
     figure_of(test, "nats")
-    best = min(validations, key=lambda record: record["loss"])
     return Result(
         row,
         test,
         more["parameters"],
         records[-1]["step"],
         records[-1]["seconds"] / 60,
-        best["step"],
         more["checks"],
         more["command"],
         run["training"]["seed"],

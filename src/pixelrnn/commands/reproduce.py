@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shlex
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from pixelrnn import charts, console, figures, inspection
 from pixelrnn.baselines import Baseline, all_baselines, left_out
+from pixelrnn.checkpoint import checksum
 from pixelrnn.checks import check
 from pixelrnn.commands.common import load_model
 from pixelrnn.commands.show import size_of
@@ -89,18 +89,19 @@ def _check_same(folder: Path, dataset: Dataset, minutes: float) -> None:
     Raises:
         ValueError: it was begun with others.
     """
-    images = dataset.train[:: max(1, len(dataset.train) // 1000)]
-    ours = {"data": dataset.name, "crc32": zlib.crc32(images.tobytes()), "minutes": minutes}
+    ours = {"data": dataset.name, "crc32": checksum(dataset.train), "minutes": minutes}
     file = folder / "table.json"
     if not file.exists():
         write_json(file, ours)
-    elif (theirs := json.loads(file.read_text(encoding="utf-8"))) != ours:
-        raise ValueError(f"{folder}: was begun with {theirs}, not with {ours}; give another folder with --out")
+    elif (theirs := file.read_text(encoding="utf-8").strip()) != json.dumps(ours, indent=2):
+        begun = " ".join(theirs.split())
+        raise ValueError(
+            f"{folder}: was begun with {begun}, not with {json.dumps(ours)}; give another folder with --out"
+        )
 
 
 def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int | None) -> None:
     """Train a row, or go on with it, and check the model."""
-    options: dict[str, Any] = {"threads": threads, "test": True, "tensorboard": False, "as_json": False}
     resume = (folder / "checkpoint.safetensors").exists()
     settings = {} if resume else {**row.settings, "minutes": f"{minutes:g}"}
     train(
@@ -112,7 +113,10 @@ def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int 
         overwrite=False,
         scale=None,
         device="cpu",
-        **options,
+        threads=threads,
+        test=True,
+        tensorboard=False,
+        as_json=False,
     )
     model = load(folder)
     checks = {}
