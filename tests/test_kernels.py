@@ -349,102 +349,6 @@ def test_convolution_is_that_of_a_kernel_with_closed_taps(kernel):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-# ------------------------------------------------------------------------------------------------------- bfloat16
-
-needs_amx = pytest.mark.skipif(not kernels.multiplies_bfloat16(), reason="the processor has no AMX")
-ROUNDED = 2.0**-7
-"""Relative error: each factor of a product is rounded to 8 bits."""
-
-
-def relative_errors(ours, theirs):
-    return [float((one - other).norm() / other.norm()) for one, other in zip(ours, theirs, strict=True)]
-
-
-def halves(diagonal):
-    return lambda x, *weights: native.front_lstm(x, Weights(*weights), None, diagonal, False, halves=True)
-
-
-@needs_amx
-@pytest.mark.parametrize(
-    "shape",
-    [
-        ("row", 1, 1, 1, 64, 64, 1),
-        ("row", 7, 5, 6, 128, 64),
-        ("row", 5, 9, 33, 64, 128, 5),
-        ("diagonal", 2, 3, 1, 64, 64),
-        ("both diagonals", 3, 5, 4, 64, 64),
-        ("both diagonals", 9, 12, 9, 128, 192),
-    ],
-    ids=str,
-)
-def test_products_of_bfloat16_are_those_of_float32_rounded(shape):
-    tensors, diagonal = arguments(*shape)
-    ours = results(halves(diagonal), tensors)
-    assert max(relative_errors(ours, results(lstm(native, diagonal), tensors))) < ROUNDED
-    for one, other in zip(ours, results(halves(diagonal), tensors), strict=True):
-        assert torch.equal(one, other)
-
-
-@needs_amx
-def test_bfloat16_is_exact_where_nothing_is_rounded():
-    """Weights and inputs of few bits, one cell: what differs from float32 is the order of sums."""
-    (x, *weights), diagonal = arguments("both diagonals", 6, 1, 1, 128, 64)
-    x, weights = x.detach().bfloat16().float(), [weight.detach().bfloat16().float() for weight in weights]
-    ours, theirs = halves(diagonal)(x, *weights), lstm(native, diagonal)(x, *weights)
-    assert_close([ours], [theirs])
-
-
-@needs_amx
-@pytest.mark.parametrize("layer", LAYERS)
-def test_numbers_of_threads_agree_in_bfloat16(layer):
-    tensors, diagonal = arguments(layer, 11, 6, 5, 64, 64)
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            found.append(results(halves(diagonal), tensors))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert_close(other, found[0])
-
-
-@needs_amx
-@pytest.mark.parametrize("name", ["reference", "auto"])
-def test_autocast_rounds_wide_layers_and_keeps_states(name, monkeypatch):
-    use(monkeypatch, name)
-    tensors, diagonal = arguments("both diagonals", 3, 4, 5, 128, 64, outputs=128)
-
-    def layer(x, *weights):
-        return kernels.front_lstm(x, Weights(*weights[:5]), weights[5:], diagonal=diagonal, residual=True)
-
-    exact = results(layer, tensors)
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = results(layer, tensors)
-    assert rounded[0].dtype == torch.float32
-    assert 1e-4 < max(relative_errors(rounded, exact)) < 2 * ROUNDED
-
-
-@needs_amx
-def test_autocast_leaves_narrow_layers_exact():
-    tensors, diagonal = arguments("row", 3, 4, 5, 32, 16, outputs=32)
-
-    def layer(x, *weights):
-        return kernels.front_lstm(x, Weights(*weights[:5]), weights[5:], diagonal=diagonal, residual=True)
-
-    exact = results(layer, tensors)
-    with torch.autocast("cpu", torch.bfloat16):
-        for one, other in zip(results(layer, tensors), exact, strict=True):
-            assert torch.equal(one, other)
-
-
-def test_bfloat16_of_other_widths_is_an_error():
-    tensors, diagonal = arguments("row", 1, 2, 2, 64, 48)
-    with pytest.raises(ValueError, match="halves: 64 features and 48 of the LSTM must be multiples of 64"):
-        halves(diagonal)(*tensors)
-
-
 # -------------------------------------------------------------------------------------------- PyTorch's machinery
 
 
@@ -477,7 +381,7 @@ def test_operators_are_registered_as_pytorch_wants_them(name):
         inputs = (*tensors, diagonal, True, False, True)
     else:
         weight, bias = torch.ones(3, 5, 2, requires_grad=True), torch.ones(3, requires_grad=True)
-        inputs = (tensors[0], weight, bias, 1, 3, True, torch.ones(2, 3, 3, 4, requires_grad=True))
+        inputs = (tensors[0], weight, bias, 1, 3, True, False, torch.ones(2, 3, 3, 4, requires_grad=True))
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(getattr(torch.ops.pixelrnn, name), inputs, test_utils=checks)
 

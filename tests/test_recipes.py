@@ -139,7 +139,7 @@ def test_settings_that_fit_only_together_may_come_in_any_order(order):
         ({"network": "gan"}, "network='gan': must be one of 'pixelcnn'"),
         ({"optimiser": "sgd"}, "optimiser='sgd': must be"),
         ({"augment": "noise"}, "augment='noise': must be one of 'none'"),
-        ({"precision": "half"}, "precision='half': must be 'float32' or 'bf16'"),
+        ({"precision": "half"}, "precision='half': must be 'float32', 'bf16' or 'auto'"),
         ({"layers": "0"}, "layers=0: must be at least 1"),
         ({"kernel": "2"}, "kernel=2: must be odd"),
         ({"learning_rate": "nan"}, "learning_rate=nan: must be from"),

@@ -21,7 +21,7 @@ import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, kernels, store, training
 from pixelrnn.checkpoint import CheckpointError
 from pixelrnn.likelihood import Evaluation, evenly_spaced
-from pixelrnn.training import Interrupted, TrainingError, batch_indices, learning_rate, train
+from pixelrnn.training import Interrupted, TrainingError, batch_indices, learning_rate, rounds, train
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
 MODEL = ModelConfig(network="row_lstm", layers=1, hidden=3, head=4)
@@ -758,6 +758,13 @@ def test_bf16_needs_a_processor_that_has_it(go, monkeypatch):
     monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="precision=bf16: this processor has no unit for it"):
         go(dataclasses.replace(SHORT, precision="bf16"))
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_auto_is_bf16_where_there_is_a_unit_for_it(monkeypatch, able):
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: able)
+    found = {each: rounds(dataclasses.replace(SHORT, precision=each), "cpu") for each in ("float32", "auto")}
+    assert found == {"float32": False, "auto": able}
 
 
 def test_augmentation_is_resumed_exactly(go, cut_at, tmp_path, monkeypatch):

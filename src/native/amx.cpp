@@ -22,7 +22,7 @@ struct alignas(64) Configuration {
 
 // 32 columns of 16 · M rows: sums in tiles 0 to 3, left matrix in 4 and 5, right matrix in 6 and 7.
 template <int M>
-void multiply_tiles(float* c, Index step, const Term* terms, Index count, Index row, const Half* right, bool add) {
+void multiply_tiles(float* c, Index step, const Term* terms, Index count, Index row, const Half* right, Index width, bool add) {
     const Index bytes = step * sizeof(float), down = ROWS * step;
     if (add) {
         _tile_loadd(0, c, bytes);
@@ -41,9 +41,9 @@ void multiply_tiles(float* c, Index step, const Term* terms, Index count, Index 
     }
     for (const Term* term = terms; term < terms + count; ++term) {
         const Half* left = term->left + row * term->step;
-        for (Index k = 0; k < term->depth; k += DEPTH, right += DEPTH * PANEL) {
-            _tile_loadd(6, right, PANEL * 2 * sizeof(Half));
-            _tile_loadd(7, right + 32, PANEL * 2 * sizeof(Half));
+        for (Index k = 0; k < term->depth; k += DEPTH, right += DEPTH * width) {
+            _tile_loadd(6, right, width * 2 * sizeof(Half));
+            _tile_loadd(7, right + 32, width * 2 * sizeof(Half));
             _tile_loadd(4, left + k, term->step * sizeof(Half));
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
@@ -62,11 +62,16 @@ void multiply_tiles(float* c, Index step, const Term* terms, Index count, Index 
     }
 }
 
-// Two vectors of floats as pairs of halves, the first in the low bits.
-__m512i pairs(__m512 first, __m512 second) {
-    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
-    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+// Two rows of 16 numbers as pairs of halves, the first in the low bits; null: zeros.
+__m512i wide(const float* row) {
+    return row == nullptr ? _mm512_setzero_si512() : _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(row)));
+}
+__m512i wide(const Half* row) {
+    return row == nullptr ? _mm512_setzero_si512() : _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)row));
+}
+template <typename Number>
+__m512i pairs(const Number* first, const Number* second) {
+    return _mm512_or_si512(wide(first), _mm512_slli_epi32(wide(second), 16));
 }
 
 // Transpose 16 × 16 pairs: swap each bit of the row with that of the column.
@@ -103,50 +108,70 @@ bool available() {
     return granted;
 }
 
-void multiply(float* c, Index step, Index rows, const Term* terms, Index count, const Half* right, bool add) {
+void multiply(float* c, Index step, Index rows, const Term* terms, Index count, const Half* right, Index width, bool add) {
     const Configuration configuration;
     _tile_loadconfig(&configuration);
     for (Index row = 0; row < rows; row += 2 * ROWS)
-        for (Index half = 0; half < PANEL; half += 32) {
+        for (Index column = 0; column < width; column += COLUMNS) {
             auto* product = rows - row > ROWS ? multiply_tiles<2> : multiply_tiles<1>;
-            product(c + row * step + half, step, terms, count, row, right + 2 * half, add);
+            product(c + row * step + column, step, terms, count, row, right + 2 * column, width, add);
         }
     _tile_release();
 }
 
-void round(Half* to, const float* from, Index count) {
+void round(Half* to, const float* from, Index count, bool rectify) {
+    // The maximum of two of which one is a nan is the second: a nan stays one.
+    const auto rounded = [&](__m512 x) { return (__m256i)_mm512_cvtneps_pbh(rectify ? _mm512_max_ps(_mm512_setzero_ps(), x) : x); };
     Index k = 0;
-    for (; k + 16 <= count; k += 16) _mm256_storeu_si256((__m256i*)(to + k), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + k)));
+    for (; k + 16 <= count; k += 16) _mm256_storeu_si256((__m256i*)(to + k), rounded(_mm512_loadu_ps(from + k)));
     const __mmask16 rest = (1u << (count - k)) - 1;
-    _mm256_mask_storeu_epi16(to + k, rest, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(rest, from + k)));
+    _mm256_mask_storeu_epi16(to + k, rest, rounded(_mm512_maskz_loadu_ps(rest, from + k)));
 }
 
-void interleave(Half* to, const float* from, Index rows, Index padded) {
-    for (Index row = 0; row < padded; row += 2, to += 2 * PANEL)
-        for (Index k = 0; k < PANEL; k += 16) {
-            const __m512 zero = _mm512_setzero_ps();
-            const __m512 first = row < rows ? _mm512_loadu_ps(from + row * PANEL + k) : zero;
-            const __m512 second = row + 1 < rows ? _mm512_loadu_ps(from + (row + 1) * PANEL + k) : zero;
-            _mm512_storeu_si512(to + 2 * k, pairs(first, second));
+namespace {
+
+template <typename Number>
+void interleave_rows(Half* to, const Number* from, Index step, Index width, Index rows, Index padded) {
+    for (Index row = 0; row < padded; row += 2, to += 2 * width)
+        for (Index k = 0; k < width; k += 16) {
+            const Number* at = from + row * step + k;
+            _mm512_storeu_si512(to + 2 * k, pairs(row < rows ? at : nullptr, row + 1 < rows ? at + step : nullptr));
         }
 }
 
-void transpose(Half* to, const float* from, Index step, Index rows, Index columns, Index padded) {
+template <typename Number>
+void transpose_rows(Half* to, Index to_step, const Number* from, Index step, Index rows, Index columns, Index padded) {
     for (Index column = 0; column < columns; column += 16)
         for (Index row = 0; row < padded; row += DEPTH) {
             __m512i v[16];
 #pragma GCC unroll 16
             for (Index n = 0; n < 16; ++n) {
                 const Index at = row + 2 * n;
-                const float* source = from + at * step + column;
-                const __m512 first = at < rows ? _mm512_loadu_ps(source) : _mm512_setzero_ps();
-                const __m512 second = at + 1 < rows ? _mm512_loadu_ps(source + step) : _mm512_setzero_ps();
-                v[n] = pairs(first, second);
+                const Number* source = from + at * step + column;
+                v[n] = pairs(at < rows ? source : nullptr, at + 1 < rows ? source + step : nullptr);
             }
             transpose_pairs(v);
 #pragma GCC unroll 16
-            for (Index n = 0; n < 16; ++n) _mm512_storeu_si512(to + (column + n) * padded + row, v[n]);
+            for (Index n = 0; n < 16; ++n) _mm512_storeu_si512(to + (column + n) * to_step + row, v[n]);
         }
+}
+
+}  // namespace
+
+void interleave(Half* to, const float* from, Index step, Index width, Index rows, Index padded) {
+    interleave_rows(to, from, step, width, rows, padded);
+}
+
+void interleave(Half* to, const Half* from, Index step, Index width, Index rows, Index padded) {
+    interleave_rows(to, from, step, width, rows, padded);
+}
+
+void transpose(Half* to, Index to_step, const float* from, Index step, Index rows, Index columns, Index padded) {
+    transpose_rows(to, to_step, from, step, rows, columns, padded);
+}
+
+void transpose(Half* to, Index to_step, const Half* from, Index step, Index rows, Index columns, Index padded) {
+    transpose_rows(to, to_step, from, step, rows, columns, padded);
 }
 
 }  // namespace pixelrnn::amx
@@ -156,10 +181,12 @@ void transpose(Half* to, const float* from, Index step, Index rows, Index column
 namespace pixelrnn::amx {
 
 bool available() { return false; }
-void multiply(float*, Index, Index, const Term*, Index, const Half*, bool) {}
-void round(Half*, const float*, Index) {}
-void interleave(Half*, const float*, Index, Index) {}
-void transpose(Half*, const float*, Index, Index, Index, Index) {}
+void multiply(float*, Index, Index, const Term*, Index, const Half*, Index, bool) {}
+void round(Half*, const float*, Index, bool) {}
+void interleave(Half*, const float*, Index, Index, Index, Index) {}
+void interleave(Half*, const Half*, Index, Index, Index, Index) {}
+void transpose(Half*, Index, const float*, Index, Index, Index, Index) {}
+void transpose(Half*, Index, const Half*, Index, Index, Index, Index) {}
 
 }  // namespace pixelrnn::amx
 

@@ -5,53 +5,17 @@
 // are then one run of floats, and a convolution is a sum of a few products, one a kernel row, in which the rows of the left
 // matrix overlap.
 
-#include "convolution.hpp"
-
-#include "product.hpp"
+#include "convolution_shape.hpp"
+#include "half_convolution.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
-
-// How the batch is cut. If no line has neighbours, positions count as images of one short row: there are more to share.
-struct Cut {
-    Index images, height, width, positions;
-
-    explicit Cut(const Chain& c) : images(c.batch), height(c.height), width(c.width), positions(c.batch * c.height * c.width) {
-        if (std::all_of(c.lines.begin(), c.lines.end(), [](const Line& line) { return line.above == 0 && line.side == 0; })) {
-            images = (positions + CHUNK - 1) / CHUNK;
-            height = 1;
-            width = CHUNK;
-        }
-    }
-    Index largest() const { return height * width; }
-    Index first(Index image) const { return image * largest(); }
-    // Positions of an image; the last may have fewer.
-    Index count(Index image) const { return std::min(largest(), positions - first(image)); }
-};
 
 // How images are shared among tasks.
 struct Share {
     Index images, count;
     Share(Index images, int threads) : images(images), count(std::min<Index>(images, threads == 1 ? 1 : 4 * threads)) {}
     Index first(Index task) const { return images * task / count; }
-};
-
-// The taps of a kernel, and how it goes over an image: in panes, which are the whole of it, or some positions of a 1 × 1
-// kernel, whose maps then stay in the first-level cache.
-struct Shape {
-    Index above, side, span, taps, height, width;
-
-    Shape(const Line& line, const Cut& cut)
-        : above(line.above), side(line.side), span(2 * side + 1), taps(above * span + side + 1),
-          height(taps == 1 ? 1 : cut.height), width(taps == 1 ? CHUNK : cut.width) {}
-    // Columns of a kernel row that are open.
-    Index open(Index row) const { return row < above ? span : side + 1; }
-    // Call run(first position, columns) for each pane of so many positions.
-    template <typename Run>
-    void panes(Index positions, Run run) const {
-        const Index size = height * width;
-        for (Index first = 0; first < positions; first += size) run(first, std::min(width, positions - first));
-    }
 };
 
 // Maps of `features` a position inside a frame of zeros: `side` columns on either side, and rows above or below.
@@ -144,6 +108,11 @@ struct Plan {
     }
 };
 
+// The buffers of a task: those of float32, beside those of bfloat16.
+struct Room : HalfRoom {
+    Frames inputs, gradients;
+};
+
 class Forward {
 public:
     Forward(const Line& line, const Cut& cut)
@@ -153,8 +122,8 @@ public:
                    line.bias) {}
 
     // `base` may be null, or `output`.
-    void run(Index positions, Frames& frames, const float* from, const float* base, float* output) const {
-        const Framed& frame = frames.of(shape_, line_.features, shape_.above, 0);
+    void run(Index positions, Room& room, const float* from, const float* base, float* output) const {
+        const Framed& frame = room.inputs.of(shape_, line_.features, shape_.above, 0);
         std::vector<Term> terms(shape_.above + 1);
         shape_.panes(positions, [&](Index first, Index columns) {
             const float* x = frame.around(from + first * line_.features, columns, line_.features, line_.rectify);
@@ -179,22 +148,15 @@ public:
         : line_(line), shape_(line, cut), padded_(round_up(line.outputs, V)),
           // Kernel rows from the last to the first, each from right to left: so an input meets the outputs it went to.
           product_(shape_.taps * line.features, line.features, line.outputs, shape_.taps * padded_, [&](Index k, Index n) {
-              const Index o = k % padded_, at = k / padded_;
-              if (o >= line.outputs) return 0.0f;
-              Index row = shape_.above, col = shape_.side - at;
-              if (at > shape_.side) {
-                  row -= 1 + (at - shape_.side - 1) / shape_.span;
-                  col = shape_.span - 1 - (at - shape_.side - 1) % shape_.span;
-              }
-              return line.weight[(o * line.features + n) * shape_.taps + row * shape_.span + col];
+              const Index o = k % padded_;
+              return o < line.outputs ? line.weight[(o * line.features + n) * shape_.taps + shape_.seen_by(k / padded_)] : 0.0f;
           }) {}
     Index sums_size() const { return product_.sums_size; }
 
     // `d_x` may be null, and is `base` + what this line adds; `base` may be null, or `d_x`. `sums` are those of the task.
-    void run(Index positions, Frames& frames, Frames& d_frames, const float* from, const float* d_output, const float* base, float* d_x,
-             float* sums) const {
-        const Framed& x_frame = frames.of(shape_, line_.features, shape_.above, 0);
-        const Framed& d_frame = d_frames.of(shape_, padded_, 0, shape_.above);
+    void run(Index positions, Room& room, const float* from, const float* d_output, const float* base, float* d_x, float* sums) const {
+        const Framed& x_frame = room.inputs.of(shape_, line_.features, shape_.above, 0);
+        const Framed& d_frame = room.gradients.of(shape_, padded_, 0, shape_.above);
         std::vector<Term> terms(shape_.above + 1);
         std::vector<Window> windows(shape_.height);
         std::vector<BackwardProduct::Part> parts;
@@ -230,16 +192,46 @@ private:
     BackwardProduct product_;
 };
 
-template <typename Product>
-std::vector<std::unique_ptr<Product>> products(const Plan& plan) {
-    std::vector<std::unique_ptr<Product>> found;
-    for (const Line& line : plan.chain.lines)
-        found.push_back(line.weight == nullptr ? nullptr : std::make_unique<Product>(line, plan.cut));
-    return found;
+// The product of a line, in one type or the other; neither, if it is a sum.
+template <typename Float, typename Half>
+class Either {
+public:
+    Either(const Line& line, const Cut& cut) {
+        if (line.weight == nullptr) return;
+        if (line.halves) {
+            half_ = std::make_unique<Half>(line, cut);
+        } else {
+            float_ = std::make_unique<Float>(line, cut);
+        }
+    }
+    bool is_sum() const { return half_ == nullptr && float_ == nullptr; }
+    // Call run(product), of a line that is not a sum.
+    template <typename Run>
+    auto with(Run run) const {
+        return half_ == nullptr ? run(*float_) : run(*half_);
+    }
+
+private:
+    std::unique_ptr<Float> float_;
+    std::unique_ptr<Half> half_;
+};
+
+template <typename Float, typename Half>
+struct Products : std::vector<Either<Float, Half>> {
+    explicit Products(const Plan& plan) {
+        for (const Line& line : plan.chain.lines) this->emplace_back(line, plan.cut);
+    }
+};
+
+using ForwardProducts = Products<Forward, HalfForward>;
+using BackwardProducts = Products<Backward, HalfBackward>;
+
+inline Index sums_size(const BackwardProducts::value_type& each) {
+    return each.is_sum() ? 0 : each.with([](const auto& product) { return product.sums_size(); });
 }
 
 // Take an image through the chain.
-void forward_image(const Plan& plan, const std::vector<std::unique_ptr<Forward>>& products, Index image, Frames& frames, Spare& spare) {
+void forward_image(const Plan& plan, const ForwardProducts& products, Index image, Room& room, Spare& spare) {
     const Index positions = plan.cut.count(image);
     std::vector<float*> maps(plan.features.size());
     for (std::size_t n = 0; n < maps.size(); ++n) maps[n] = plan.of(plan.chain.maps[n], image, static_cast<Index>(n));
@@ -253,10 +245,10 @@ void forward_image(const Plan& plan, const std::vector<std::unique_ptr<Forward>>
             maps[line.output] = given ? maps[line.other] : spare.take();
         }
         const float* base = line.other < 0 ? nullptr : maps[line.other];
-        if (products[n] != nullptr) {
-            products[n]->run(positions, frames, maps[line.input], base, maps[line.output]);
-        } else {
+        if (products[n].is_sum()) {
             sum_rows(maps[line.output], maps[line.input], base, positions * line.outputs);
+        } else {
+            products[n].with([&](const auto& product) { product.run(positions, room, maps[line.input], base, maps[line.output]); });
         }
         if (ends(line.input)) spare.give(maps[line.input]);
         if (line.other >= 0 && line.other != line.input && ends(line.other) && !given) spare.give(maps[line.other]);
@@ -266,12 +258,12 @@ void forward_image(const Plan& plan, const std::vector<std::unique_ptr<Forward>>
 
 void forward(const Chain& chain, int threads) {
     const Plan plan(chain);
-    const auto each = products<Forward>(plan);
+    const ForwardProducts products(plan);
     const Share share(plan.cut.images, threads);
     run_tasks(share.count, threads, [&](Index task) {
-        Frames frames;
+        Room room;
         Spare spare(plan.widest);
-        for (Index image = share.first(task); image < share.first(task + 1); ++image) forward_image(plan, each, image, frames, spare);
+        for (Index image = share.first(task); image < share.first(task + 1); ++image) forward_image(plan, products, image, room, spare);
     });
 }
 
@@ -327,18 +319,20 @@ private:
 };
 
 // Take an image's gradients back through the chain; `sums` are those of the task.
-void backward_image(const Plan& plan, const std::vector<std::unique_ptr<Backward>>& products, const ChainGradients& d, Index image,
-                    Frames& frames, Frames& d_frames, Spare& spare, float* sums) {
+void backward_image(const Plan& plan, const BackwardProducts& products, const ChainGradients& d, Index image, Room& room, Spare& spare,
+                    float* sums) {
     GradientMaps maps(plan, d, image, spare);
     for (std::size_t n = products.size(); n-- > 0;) {
         const Line& line = plan.chain.lines[n];
-        if (products[n] != nullptr) sums -= products[n]->sums_size();
+        sums -= sums_size(products[n]);
         if (maps.of(line.output) == nullptr) continue;  // nobody used it
-        if (products[n] != nullptr) {
+        if (!products[n].is_sum()) {
             const float* base = maps.of(line.input);
             float* d_input = maps.wants(line.input) ? maps.target(line.input) : nullptr;
-            products[n]->run(plan.cut.count(image), frames, d_frames, plan.of(plan.chain.maps[line.input], image, line.input),
-                             maps.of(line.output), base, d_input, sums);
+            products[n].with([&](const auto& product) {
+                product.run(plan.cut.count(image), room, plan.of(plan.chain.maps[line.input], image, line.input), maps.of(line.output), base,
+                            d_input, sums);
+            });
             if (d_input != nullptr) maps.set(line.input);
         } else {
             maps.pass(line.output, line.input, false);
@@ -350,28 +344,27 @@ void backward_image(const Plan& plan, const std::vector<std::unique_ptr<Backward
 
 void backward(const Chain& chain, const ChainGradients& d, int threads) {
     const Plan plan(chain);
-    const auto each = products<Backward>(plan);
+    const BackwardProducts products(plan);
     const Share share(plan.cut.images, threads);
     Index size = 0;
-    for (const auto& product : each) size += product == nullptr ? 0 : product->sums_size();
+    for (const auto& each : products) size += sums_size(each);
     const Index count = std::max<Index>(1, share.count);
     const Buffer sums = allocate(count * size);
     if (share.count == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
     run_tasks(share.count, threads, [&](Index task) {
-        Frames frames, d_frames;
+        Room room;
         Spare spare(plan.widest);
         float* own = sums.get() + task * size;
         std::fill(own, own + size, 0.0f);
         for (Index image = share.first(task); image < share.first(task + 1); ++image)
-            backward_image(plan, each, d, image, frames, d_frames, spare, own + size);
+            backward_image(plan, products, d, image, room, spare, own + size);
     });
     // Add up the tasks, always in the same order.
     for (Index task = 1; task < count; ++task) add_row(sums.get(), sums.get() + task * size, size);
     const float* from = sums.get();
-    for (std::size_t n = 0; n < each.size(); ++n) {
-        if (each[n] == nullptr) continue;
-        each[n]->unpack(from, d.weights[n], d.biases[n]);
-        from += each[n]->sums_size();
+    for (std::size_t n = 0; n < products.size(); from += sums_size(products[n++])) {
+        if (products[n].is_sum()) continue;
+        products[n].with([&](const auto& product) { product.unpack(from, d.weights[n], d.biases[n]); });
     }
 }
 

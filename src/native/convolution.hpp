@@ -17,6 +17,7 @@ struct Line {
     Index features, outputs;     // of input and output
     Index above, side;
     bool rectify;         // of max(0, input)
+    bool halves;          // multiply bfloat16, as amx.hpp does
     const float* weight;  // (outputs, F, taps); null: the line is a sum, input + other
     const float* bias;    // (outputs)
 };

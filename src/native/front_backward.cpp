@@ -118,7 +118,7 @@ struct HalfProduct {
         for (Index block = 0; block < plan.blocks; ++block) {
             amx::Half* panel = panels + block * total * WIDE;
             for (const Pending& front : pending) {
-                amx::interleave(panel, front.gates + block * front.rows * WIDE, front.rows, depth(front));
+                amx::interleave(panel, front.gates + block * front.rows * WIDE, WIDE, WIDE, front.rows, depth(front));
                 panel += depth(front) * WIDE;
             }
         }
@@ -129,7 +129,7 @@ struct HalfProduct {
             const Index taps = is_input ? p.taps : p.neighbours, features = is_input ? p.features : p.hidden;
             const amx::Half* first = maps;
             for (const Pending& front : pending) {
-                amx::transpose(maps, is_input ? front.input : front.seen, is_input ? plan.input_line : plan.line,
+                amx::transpose(maps, columns(front, taps), is_input ? front.input : front.seen, is_input ? plan.input_line : plan.line,
                                front.rows + (taps - 1) * images, features, columns(front, taps));
                 maps += columns(front, taps) * features;
             }
@@ -142,7 +142,7 @@ struct HalfProduct {
                 }
                 for (Index block = 0; block < plan.blocks; ++block)
                     amx::multiply(sums + (block * plan.depth + at) * WIDE, WIDE, features, terms.data(),
-                                  static_cast<Index>(terms.size()), panels + block * total * WIDE, true);
+                                  static_cast<Index>(terms.size()), panels + block * total * WIDE, WIDE, true);
             }
         }
     }
@@ -161,7 +161,7 @@ struct HalfProduct {
             const Target& target = targets[n];
             const Index line = target.input ? plan.input_line : plan.line;
             float* sums = (target.input ? d_input : d_seen) + target.tap * images * line + target.vector * V;
-            amx::multiply(sums, line, padded, terms.data(), plan.blocks, weights, true);
+            amx::multiply(sums, line, padded, terms.data(), plan.blocks, weights, WIDE, true);
         }
     }
 };

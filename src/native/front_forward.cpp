@@ -162,7 +162,7 @@ void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piec
             scratch.round(p, plan, images, rows, seen);
             for (Index block = 0; block < plan.blocks; ++block) {
                 amx::multiply(partial, WIDE, round_up(rows, amx::ROWS), scratch.terms.data(), p.taps + p.neighbours,
-                              panels.get() + (d * plan.blocks + block) * plan.depth * WIDE, false);
+                              panels.get() + (d * plan.blocks + block) * plan.depth * WIDE, WIDE, false);
                 const float* from = bias + block * WIDE;
                 const Vec o = load(from), f = load(from + V), i = load(from + 2 * V), g = load(from + 3 * V);
                 for (Index m = 0; m < rows; ++m) {

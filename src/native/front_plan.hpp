@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "amx.hpp"
+#include "halves.hpp"
 #include "product.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
@@ -101,14 +101,12 @@ struct Plan {
     }
 };
 
-using Halves = std::unique_ptr<amx::Half[]>;
-inline Halves allocate_halves(Index size) { return Halves(new amx::Half[static_cast<std::size_t>(size)]); }
 
 // Packed weights of WIDE columns, `depth` (an even number of) rows a panel, as right matrices of bfloat16.
 inline Halves as_panels(const float* weights, Index panels, Index depth) {
     Halves halves = allocate_halves(panels * depth * WIDE);
     for (Index n = 0; n < panels; ++n)
-        amx::interleave(halves.get() + n * depth * WIDE, weights + n * depth * WIDE, depth, depth);
+        amx::interleave(halves.get() + n * depth * WIDE, weights + n * depth * WIDE, WIDE, WIDE, depth, depth);
     return halves;
 }
 

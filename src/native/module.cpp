@@ -103,13 +103,14 @@ Index saved_size(const Build& build, Sizes sizes, Options options) {
     return build.recurrent.saved_size(problem_of(sizes, options, 0, {}));
 }
 
-// Maps of input, other and output, features, outputs, kernel rows above and columns beside, rectify; weight and bias.
-using ChainLine = std::tuple<std::array<Index, 8>, std::array<Address, 2>>;
+// Maps of input, other and output, features, outputs, kernel rows above and columns beside, rectify, halves;
+// weight and bias.
+using ChainLine = std::tuple<std::array<Index, 9>, std::array<Address, 2>>;
 
 Chain chain_of(std::array<Index, 3> size, const std::vector<ChainLine>& lines, const std::vector<Address>& maps) {
     Chain chain{size[0], size[1], size[2], {}, {}};
     for (const auto& [n, tensors] : lines)
-        chain.lines.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, at(tensors[0]), at(tensors[1])});
+        chain.lines.push_back({n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, n[8] != 0, at(tensors[0]), at(tensors[1])});
     for (const Address map : maps) chain.maps.push_back(at(map));
     return chain;
 }

@@ -18,7 +18,7 @@ constexpr Index PANEL = 160;   // rows of packed weights, WIDE numbers each, tha
 // Numbers from the beginning of a line of the cache on, so that no vector of packed weights lies across two.
 constexpr std::align_val_t LINE{64};
 struct Free {
-    void operator()(Real* numbers) const { operator delete[](numbers, LINE); }
+    void operator()(void* numbers) const { operator delete[](numbers, LINE); }
 };
 using Buffer = std::unique_ptr<Real[], Free>;
 Buffer allocate(Index size) {

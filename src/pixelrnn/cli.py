@@ -53,7 +53,8 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights and the order of the data.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16: multiply bfloat16 in training; needs AMX, or a GPU. Default: float32.")
+        str | None,
+        typer.Option(help="float32; bf16: multiply bfloat16 in training, by AMX or a GPU; auto: if there is one."),
     ] = None,
     scale: Annotated[
         int | None, typer.Option(min=1, help="Train one scale alone, by its side (a multi-scale recipe); see join.")

@@ -36,7 +36,7 @@ class TrainingConfig:
         seed: of the initial weights, the order of the data and its augmentation.
         augment: "none" (the paper's), "flips" or "colours"; see `pixelrnn.data.augment`.
         precision: "float32", or "bf16": large products are of bfloat16 in training, with sums, states and weights in
-            float32. What is evaluated is always float32.
+            float32; "auto" is bf16 where there is a unit for it. What is evaluated is always float32.
 
     Raises:
         ValueError, TypeError: a field out of its range or of another type.
@@ -56,7 +56,7 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
     seed: int = 0
     augment: Augmentation = "none"
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -68,8 +68,8 @@ class TrainingConfig:
             raise ValueError(f"optimiser={self.optimiser!r}: must be 'rmsprop' or 'adam'")
         if self.augment not in AUGMENTATIONS:
             raise ValueError(f"augment={self.augment!r}: must be one of {', '.join(map(repr, AUGMENTATIONS))}")
-        if self.precision not in ("float32", "bf16"):
-            raise ValueError(f"precision={self.precision!r}: must be 'float32' or 'bf16'")
+        if self.precision not in ("float32", "bf16", "auto"):
+            raise ValueError(f"precision={self.precision!r}: must be 'float32', 'bf16' or 'auto'")
         limits: dict[str, tuple[float, float]] = {
             "steps": (1, 1e12),
             "minutes": (0, 1e9),

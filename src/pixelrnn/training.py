@@ -44,10 +44,10 @@ __all__ = [
     "Learner",
     "TrainingError",
     "batch_indices",
-    "check_precision",
     "learning_rate",
     "make_learner",
     "optimise",
+    "rounds",
     "train",
     "unit_of",
 ]
@@ -156,7 +156,7 @@ def train(
                 f"image of {model_config.colours} colours and {model_config.levels} levels"
             )
         model_config.check_size(*symbols.shape[2:])
-    check_precision(config, device)
+    rounds(config, device)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CHECKPOINT, METRICS, "model.safetensors", "config.json", "run.json"):
         for left_by_a_kill in folder.glob(f".{name}.*.tmp"):
@@ -270,14 +270,16 @@ def train(
     return load(folder)
 
 
-def check_precision(config: TrainingConfig, device: torch.device | str) -> None:
-    """Refuse bfloat16 where it would be slower than float32.
+def rounds(config: TrainingConfig, device: torch.device | str) -> bool:
+    """Whether large products are of bfloat16 in training on a device.
 
     Raises:
-        ValueError: the device is a processor without AMX.
+        ValueError: they must be, and would be slower than float32, on a processor without AMX.
     """
-    if config.precision == "bf16" and not kernels.multiplies_bfloat16(device):
-        raise ValueError("precision=bf16: this processor has no unit for it (AMX); must be float32 here")
+    able = kernels.multiplies_bfloat16(device)
+    if config.precision == "bf16" and not able:
+        raise ValueError("precision=bf16: this processor has no unit for it (AMX); must be float32, or auto, here")
+    return able and config.precision != "float32"
 
 
 @dataclass(frozen=True)
@@ -348,7 +350,7 @@ def optimise(learner: Learner, batch: torch.Tensor, noise: torch.Tensor, config:
     weights = learner.weights
     assert weights.grad is not None
     weights.grad.zero_()
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=rounds(config, batch.device)):
         loss = -learner.model.log_density(batch, noise).mean()
     loss.backward()
     norm = float(nn.utils.clip_grad_norm_(weights, config.clip))

@@ -119,7 +119,10 @@ def test_levels_among_the_settings_quantise_the_data(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("precision", "said"),
-    [("bf16", "precision=bf16: this processor has no unit"), ("half", "precision='half': must be 'float32' or 'bf16'")],
+    [
+        ("bf16", "precision=bf16: this processor has no unit"),
+        ("half", "precision='half': must be 'float32', 'bf16' or 'auto'"),
+    ],
 )
 def test_precision_is_refused_before_a_run_is_discarded(run, data, tmp_path, monkeypatch, precision, said):
     monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)

@@ -29,7 +29,7 @@ from pixelrnn.model import ImageModel
 from pixelrnn.multiscale import make_model
 from pixelrnn.recipes import Recipe, TrainingConfig, recipes, with_settings
 from pixelrnn.store import atomic_path, finite
-from pixelrnn.training import Interrupted, check_precision, unit_of
+from pixelrnn.training import Interrupted, rounds, unit_of
 from pixelrnn.training import train as run_training
 
 __all__ = ["train", "write_json"]
@@ -114,7 +114,7 @@ def train(
     provenance = _provenance(recipe, data, dataset)
     if not resume:
         recipe = _fitted(recipe, data, dataset, changes)
-    check_precision(recipe.training, target)
+    rounds(recipe.training, target)
     images, validation = dataset.split("train"), dataset.split("validation")
     model, log = make_model(recipe.model, scale), _tensorboard(folder) if tensorboard else None
 
@@ -252,11 +252,12 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 def _announce(recipe: Recipe, model: ImageModel, dataset: Dataset, device: torch.device, folder: Path) -> None:
     length = f"{recipe.training.minutes:g} minutes" if recipe.training.minutes else f"{recipe.training.steps} steps"
+    precision = "bf16" if rounds(recipe.training, device) else "float32"
     images = f"{dataset.colours} × {dataset.height} × {dataset.width}, {dataset.levels} levels"
     console.say(
         f"{recipe.name}: {described(model)}, {inspection.parameter_count(model):,} parameters\n"
         f"{len(dataset.train):,} images of {images}, from {recipe.data}\n"
-        f"{length} on {device}, {torch.get_num_threads()} threads, {recipe.training.precision} → {folder}"
+        f"{length} on {device}, {torch.get_num_threads()} threads, {precision} → {folder}"
     )
 
 

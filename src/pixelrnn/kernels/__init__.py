@@ -48,8 +48,8 @@ __all__ = [
 LARGE = 2**17
 """Weights of a product that is left to PyTorch's own libraries, which block it for every level of the cache."""
 
-SMALL = 2**12
-"""Weights of a product that is not worth rounding to bfloat16."""
+LARGE_CHAIN = 2**20
+"""Weights of a chain that multiplies bfloat16, whose products are so fast that its parts should stay together."""
 
 
 def _rounds(x: Tensor) -> bool:
@@ -143,7 +143,7 @@ def convolve(
         RuntimeError: second derivatives of the native kernel.
     """
     if _in_cpp(x, weight):
-        return native.convolve(*_alike(x, weight, bias, kernel, rectify, base))
+        return native.convolve(*_alike(x, weight, bias, kernel, rectify, base), _halves(x))
     return reference.convolve(x, weight, bias, kernel, rectify, base)
 
 
@@ -168,14 +168,15 @@ def convolve_beside(
         RuntimeError: as `convolve`.
     """
     if x.dtype == weight.dtype and _in_cpp(x, weight):
-        return native.convolve_beside(*_alike(x, weight, bias, kernel, rectify, base))
+        return native.convolve_beside(*_alike(x, weight, bias, kernel, rectify, base), _halves(x))
     return x, convolve(x, weight, bias, kernel, rectify=rectify, base=base)
 
 
 def chains(x: Tensor, weights: int) -> bool:
     """Whether `convolve_chain` takes maps like these through so many weights; more would not stay in the cache."""
-    fits = weights <= LARGE and chosen(x.dtype, x.device) != "reference" and not _rounds(x)
-    return fits and not torch.compiler.is_compiling()
+    if chosen(x.dtype, x.device) == "reference" or torch.compiler.is_compiling():
+        return False
+    return weights <= (LARGE_CHAIN if _halves(x) else LARGE)
 
 
 def convolve_chain(x: Tensor, program: Program, output: Register) -> Tensor:
@@ -193,13 +194,17 @@ def convolve_chain(x: Tensor, program: Program, output: Register) -> Tensor:
         ValueError: tensors that do not fit, lines of another kind, or another register than that of the last line.
         RuntimeError: second derivatives.
     """
-    return native.convolve_chain(x, program, output.number)
+    return native.convolve_chain(x, program, output.number, _halves(x))
 
 
 def _in_cpp(x: Tensor, weight: Tensor) -> bool:
-    """Whether a convolution is native; large ones are not, and those that are rounded."""
-    rounded = _rounds(x) and weight.numel() >= SMALL
-    return not rounded and weight.numel() <= LARGE and chosen(weight.dtype, x.device) != "reference"
+    """Whether a convolution is native; large ones are not."""
+    return weight.numel() <= LARGE and chosen(weight.dtype, x.device) != "reference"
+
+
+def _halves(x: Tensor) -> bool:
+    """Whether native convolutions are to multiply bfloat16."""
+    return _rounds(x) and native.multiplies_halves()
 
 
 def _alike(

@@ -14,7 +14,15 @@ from pixelrnn.kernels.choice import build
 from pixelrnn.kernels.program import Kind, Line, Program
 from pixelrnn.kernels.reference import Weights
 
-__all__ = ["convolve", "convolve_beside", "convolve_chain", "front_lstm", "front_states", "takes_halves"]
+__all__ = [
+    "convolve",
+    "convolve_beside",
+    "convolve_chain",
+    "front_lstm",
+    "front_states",
+    "multiplies_halves",
+    "takes_halves",
+]
 
 
 def front_lstm(
@@ -123,6 +131,11 @@ def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool, halves: 
     ]
 
 
+def _check_halves(halves: bool) -> None:
+    if halves and not build().halves:
+        raise ValueError("halves: they need a processor with AMX, and the build of the kernels for it")
+
+
 def _addresses(tensors: Iterable[Tensor | None]) -> tuple[int, ...]:
     return tuple(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
 
@@ -185,28 +198,54 @@ def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others
     )
 
 
+def multiplies_halves() -> bool:
+    """Whether the build in use multiplies matrices of bfloat16, on this processor."""
+    return build().halves
+
+
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    kernel: tuple[int, int],
+    rectify: bool,
+    base: Tensor | None,
+    halves: bool = False,
 ) -> Tensor:
-    """See `pixelrnn.kernels.convolve`."""
-    output: Tensor = _op("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify, base)
+    """See `pixelrnn.kernels.convolve`; with `halves`, large ones multiply bfloat16."""
+    output: Tensor = _op("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify, halves, base)
     return output
 
 
 def convolve_beside(
-    x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    kernel: tuple[int, int],
+    rectify: bool,
+    base: Tensor | None,
+    halves: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """See `pixelrnn.kernels.convolve_beside`."""
+    """See `pixelrnn.kernels.convolve_beside`, and `convolve`."""
     if torch.compiler.is_compiling():
-        return x, convolve(x, weight, bias, kernel, rectify, base)
-    output, x = _ConvolveBeside.apply(x, weight, bias, *kernel, rectify, base)
+        return x, convolve(x, weight, bias, kernel, rectify, base, halves)
+    output, x = _ConvolveBeside.apply(x, weight, bias, *kernel, rectify, halves, base)
     return x, output
 
 
-def _told(lines: Sequence[Line], tensors: Sequence[Sequence[Tensor]]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+SMALL = 2**10
+"""Weights of a convolution that is not worth rounding to bfloat16."""
+
+
+def _told(
+    lines: Sequence[Line], tensors: Sequence[Sequence[Tensor]], halves: bool
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Lines of a chain as the kernel takes them; `tensors` must live as long as it runs."""
     return [
-        ((*line[1:8], int(line.rectify)), (each[0].data_ptr(), each[1].data_ptr()) if each else (0, 0))
+        (
+            (*line[1:8], int(line.rectify), int(halves and bool(each) and each[0].numel() >= SMALL)),
+            (each[0].data_ptr(), each[1].data_ptr()) if each else (0, 0),
+        )
         for line, each in zip(lines, tensors, strict=True)
     ]
 
@@ -241,8 +280,9 @@ def _convolution(x: Tensor, weight: Tensor, height: int, width: int, rectify: bo
 
 
 def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, base: Tensor | None
+    x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, halves: bool, base: Tensor | None
 ) -> Tensor:
+    _check_halves(halves)
     lines = [_convolution(x, weight, height, width, rectify, base is not None)]
     safe = _safe_pairs(lines, (weight, bias))
     maps, output = _features_last(x), _new_maps(x, weight.shape[0])
@@ -250,7 +290,7 @@ def _convolve(
         if base.shape != output.shape or base.dtype != torch.float32:
             raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
         base = _features_last(base)
-    build().convolve(_size(x), _told(lines, safe), _addresses((maps, output, base)), torch.get_num_threads())
+    build().convolve(_size(x), _told(lines, safe, halves), _addresses((maps, output, base)), torch.get_num_threads())
     return output
 
 
@@ -265,6 +305,7 @@ def _convolve_backward(
     height: int,
     width: int,
     rectify: bool,
+    halves: bool,
     base: Tensor | None = None,
     for_x: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -276,7 +317,7 @@ def _convolve_backward(
     beside = None if base is None else _features_last(base)
     build().convolve_backward(
         _size(x),
-        _told(lines, safe),
+        _told(lines, safe, halves),
         _addresses((maps, None)),
         _addresses((d_maps, beside, d_x if for_x else None)),
         [_addresses((d_weight, d_bias))],
@@ -290,8 +331,9 @@ def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any)
     return _new_maps(x, x.shape[1]), d_weight, weight.new_empty(weight.shape[0])
 
 
-def convolve_chain(x: Tensor, program: Program, output_number: int) -> Tensor:
-    """See `pixelrnn.kernels.convolve_chain`."""
+def convolve_chain(x: Tensor, program: Program, output_number: int, halves: bool = False) -> Tensor:
+    """See `pixelrnn.kernels.convolve_chain`; with `halves`, large convolutions multiply bfloat16."""
+    _check_halves(halves)
     kinds = {line.kind for line in program.lines}
     if not kinds or kinds - {Kind.CONVOLVE, Kind.ADD} or program.lines[-1].output != output_number:
         names = ", ".join(sorted(kind.name for kind in kinds)) or "nothing"
@@ -304,13 +346,13 @@ def convolve_chain(x: Tensor, program: Program, output_number: int) -> Tensor:
     if x.dtype != torch.float32 or x.shape[1] != features:
         raise ValueError(f"x is {x.dtype} and has {x.shape[1]} features: the chain begins with {features}, of float32")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
-        output: Tensor = _Chain.apply(x, lines, program.registers, *tensors)
+        output: Tensor = _Chain.apply(x, lines, program.registers, halves, *tensors)
         return output
-    return _chain(x, lines, program.registers, tensors, keep=False)[0]
+    return _chain(x, lines, program.registers, halves, tensors, keep=False)[0]
 
 
 def _chain(
-    x: Tensor, lines: list[Line], registers: int, tensors: Sequence[Tensor], *, keep: bool
+    x: Tensor, lines: list[Line], registers: int, halves: bool, tensors: Sequence[Tensor], *, keep: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The output, and all maps that are kept, by register: those that a convolution reads, if `keep`."""
     safe = _safe_pairs(lines, tensors)
@@ -320,14 +362,19 @@ def _chain(
     for line in lines:
         if line.output in read or line is lines[-1]:
             maps[line.output] = _new_maps(x, line.outputs)
-    build().convolve(_size(x), _told(lines, safe), _addresses(maps), torch.get_num_threads())
+    build().convolve(_size(x), _told(lines, safe, halves), _addresses(maps), torch.get_num_threads())
     output = maps[lines[-1].output]
     assert output is not None
     return output, maps
 
 
 def _chain_backward(
-    d_output: Tensor, lines: list[Line], maps: Sequence[Tensor | None], tensors: Sequence[Tensor], for_x: bool
+    d_output: Tensor,
+    lines: list[Line],
+    halves: bool,
+    maps: Sequence[Tensor | None],
+    tensors: Sequence[Tensor],
+    for_x: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Gradients of x, if it is wanted, and of all weights and biases."""
     safe = _safe_pairs(lines, tensors)
@@ -340,7 +387,7 @@ def _chain_backward(
     gradients = [part.view(tensor.shape) for part, tensor in zip(whole.split(sizes), tensors, strict=True)]
     build().convolve_backward(
         _size(x),
-        _told(lines, safe),
+        _told(lines, safe, halves),
         _addresses(maps),
         _addresses((d_maps, None, d_x)),
         [_addresses(each) if each else (0, 0) for each in _grouped(lines, gradients)],
@@ -405,7 +452,7 @@ class _Convolve(torch.autograd.Function):
         function = _gradient("convolve_backward", _convolve_backward)
         (x, weight), for_x = ctx.saved_tensors, ctx.needs_input_grad[0]
         d_x, d_weight, d_bias = function(d_output, x, weight, *ctx.options, ctx.beside, for_x)
-        return d_x if for_x else None, d_weight, d_bias, None, None, None, d_output if ctx.onto else None
+        return d_x if for_x else None, d_weight, d_bias, None, None, None, None, d_output if ctx.onto else None
 
 
 class _ConvolveBeside(torch.autograd.Function):
@@ -419,7 +466,7 @@ class _ConvolveBeside(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, d_x: Tensor | None) -> tuple[Tensor | None, ...]:
         if d_output is None:
-            return (d_x, *(None,) * 6)
+            return (d_x, *(None,) * 7)
         ctx.beside = d_x
         return _Convolve.backward(ctx, d_output)
 
@@ -438,20 +485,20 @@ class _Final(torch.autograd.Function):
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, lines: list[Line], registers: int, *tensors: Tensor) -> Tensor:
-        output, maps = _chain(x, lines, registers, tensors, keep=True)
+    def forward(ctx: Any, x: Tensor, lines: list[Line], registers: int, halves: bool, *tensors: Tensor) -> Tensor:
+        output, maps = _chain(x, lines, registers, halves, tensors, keep=True)
         maps[lines[-1].output] = None
-        ctx.lines, ctx.maps = lines, len(maps)
+        ctx.lines, ctx.halves, ctx.maps = lines, halves, len(maps)
         ctx.save_for_backward(*maps, *tensors)
         return output
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         maps, tensors = ctx.saved_tensors[: ctx.maps], ctx.saved_tensors[ctx.maps :]
-        d_x, gradients = _chain_backward(d_output, ctx.lines, maps, tensors, ctx.needs_input_grad[0])
+        d_x, gradients = _chain_backward(d_output, ctx.lines, ctx.halves, maps, tensors, ctx.needs_input_grad[0])
         if torch.is_grad_enabled():
             d_x, *gradients = _Final.apply(1 + len(gradients), d_x, *gradients, d_output, *ctx.saved_tensors)
-        return d_x, None, None, *gradients
+        return d_x, None, None, None, *gradients
 
 
 _INPUTS = (
@@ -475,13 +522,15 @@ for _name, _signature, _function, _fake in (
     ),
     (
         "convolve",
-        "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify, Tensor? base) -> Tensor",
+        "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify, bool halves, "
+        "Tensor? base) -> Tensor",
         _convolve,
         _new_convolve,
     ),
     (
         "convolve_backward",
-        "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify, Tensor? base, bool for_x)"
+        "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify, bool halves, Tensor? base, "
+        "bool for_x)"
         " -> (Tensor, Tensor, Tensor)",
         _convolve_backward,
         _new_convolve_backward,
