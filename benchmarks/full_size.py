@@ -1,10 +1,11 @@
 """Do the paper's full-size recipes run here, and what would they cost?
 
-    python benchmarks/full_size.py [RECIPE …] [--steps 12] [--batch 2]
+    python benchmarks/full_size.py [RECIPE …] [--steps 12] [--batch 2] [--most 16]
 
 For each recipe: images are made up, in the format of its data set, and the `pixelrnn` command trains on them for some
-steps of a smaller batch, in which the loss must fall. Then a step of the recipe's own batch is timed, after another,
-and multiplied by its number of steps. That is an estimate: no such run was done.
+steps of a smaller batch, in which the loss must fall. Then a step of the recipe's own batch is timed, after another; of
+a batch that may not fit in memory, one of `--most` images, for as many times as it takes. That time, multiplied by the
+number of steps, is an estimate: no such run was done.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=full, metavar="RECIPE", help=f"of {', '.join(full)}")
     parser.add_argument("--steps", type=int, default=12, help="of the smaller batch")
     parser.add_argument("--batch", type=int, default=2, help="the smaller batch")
-    parser.add_argument("--skip-whole", action="store_true", help="do no step of the recipe's own batch")
+    parser.add_argument("--most", type=int, default=16, help="images of the larger batch, if the recipe has more")
+    parser.add_argument("--skip-whole", action="store_true", help="do no step of a larger batch")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     for name in arguments.recipes:
@@ -53,11 +55,15 @@ def main() -> None:
         path = " → ".join(f"{loss:.3f}" for loss in losses)
         print(f"  {arguments.steps} steps of {arguments.batch}: {path} bits/dim{'' if fell else ': DID NOT FALL'}")
         if not arguments.skip_whole:
-            seconds = whole_step(recipe, side)
+            batch = min(recipe.training.batch, arguments.most)
+            seconds = whole_step(recipe, side, batch) * recipe.training.batch / batch
+            times = (
+                "" if batch == recipe.training.batch else f" ({recipe.training.batch // batch} times one of {batch})"
+            )
             days = seconds * recipe.training.steps / 86400
             rate = 3 * cost * recipe.training.batch / seconds / 1e9
             print(
-                f"  a step of {recipe.training.batch}: {seconds:.1f} s ({rate:.0f} GFLOP/s), "
+                f"  a step of {recipe.training.batch}{times}: {seconds:.1f} s ({rate:.0f} GFLOP/s), "
                 f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB at most; "
                 f"{recipe.training.steps:,} steps: {days:,.0f} days (an estimate)",
                 flush=True,
@@ -107,10 +113,10 @@ def small_run(recipe: Recipe, data: Path, folder: Path, arguments: argparse.Name
     return [first, *(record["loss"] for record in records if record["kind"] == "validation")]
 
 
-def whole_step(recipe: Recipe, side: int) -> float:
-    """Seconds of a step of the recipe's own batch, after a first one."""
+def whole_step(recipe: Recipe, side: int, batch: int) -> float:
+    """Seconds of a step, after a first one."""
     learner = make_learner(make_model(recipe.model), recipe.training)
-    images = torch.from_numpy(made_up(recipe.training.batch, side, 0).astype(np.int64))
+    images = torch.from_numpy(made_up(batch, side, 0).astype(np.int64))
     seconds = 0.0
     for _ in range(2):
         begun = time.perf_counter()
