@@ -36,7 +36,7 @@ def test_train_leaves_a_model_with_its_curve_and_test_result(run, data, tmp_path
         "model.safetensors", "run.json", "test.json",
     }  # fmt: skip
     model = pixelrnn.load(folder)
-    assert model.config == pixelrnn.ModelConfig(network="row_lstm", layers=1, hidden=3, head=4)
+    assert model.config == pixelrnn.ModelConfig(network="row_lstm", layers=1, hidden=3, head=4, kernel=5)
     assert model.provenance["data"] == str(data)
     assert (model.provenance["height"], model.provenance["width"]) == (5, 6)
     result = pixelrnn.evaluate(model, data_of(folder).test)
