@@ -12,7 +12,7 @@ from tests.test_kernels import BUILDS, assert_close, doubled, fresh_choice, resu
 
 __all__ = ["fresh_choice"]
 
-KERNELS = [(1, 1), (3, 3), (1, 3), (5, 3)]
+KERNELS = [(1, 1), (3, 3), (1, 3), (5, 3), (3, 1)]
 
 
 @st.composite

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN, kernels
-from pixelrnn.kernels import Weights, native
-from tests.test_chains import RESIDUAL, in_one_call, tensors_of
-from tests.test_kernels import LAYERS, arguments, assert_close, fresh_choice, lstm, results, use
+from pixelrnn.kernels import Weights, choice, native
+from tests.test_chains import RESIDUAL, chains, in_one_call, results_of_all, tensors_of
+from tests.test_kernels import BUILDS, LAYERS, arguments, assert_close, fresh_choice, lstm, results, use
 
 __all__ = ["fresh_choice"]
 
@@ -172,26 +174,49 @@ def test_a_nan_stays_one_in_bfloat16(all_rounded):
     assert bool(found[0, :, 3, 1:4].all())
 
 
-@needs_amx
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_chains_of_bfloat16_are_their_lines(threads, all_rounded):
-    """Together and one by one, and with any number of threads: they round the same numbers."""
-    lines, features = RESIDUAL
-    tensors = tensors_of(lines, features, 11, 7, 6)
+def one_by_one(lines):
+    """A chain, line by line, in bfloat16."""
 
-    def one_by_one(x, *rest):
-        maps = [x]
-        for number, (kernel, source, other, rectify) in enumerate(lines):
+    def run(x, *tensors):
+        maps, rest = [x], iter(tensors)
+        for kernel, source, other, rectify in lines:
             base = maps[other] if other >= 0 else None
             if kernel is None:
                 maps.append(maps[source] + base)
             else:
-                weight, bias = rest[2 * number : 2 * number + 2]
-                maps.append(native.convolve(maps[source], weight, bias, kernel, rectify, base, True))
+                maps.append(native.convolve(maps[source], next(rest), next(rest), kernel, rectify, base, True))
         return maps[-1]
 
+    return run
+
+
+@needs_amx
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(chains(), st.integers(0, 5), st.integers(1, 9), st.integers(1, 40), st.sampled_from([1, 200]), st.booleans())
+def test_chains_of_bfloat16_are_their_lines(chain, batch, height, width, small, for_x):
+    """With some lines of float32 among them, or none; with a gradient of x, or none."""
+    lines, features = chain
+    x, *others = tensors_of(lines, features, batch, height, width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "SMALL", small)
+        found = []
+        for function in (in_one_call(lines, halves=True), one_by_one(lines)):
+            if for_x:
+                found.append(results_of_all(function, [x, *others]))
+            elif others:
+                found.append(results_of_all(lambda *each, function=function: function(x.detach(), *each), others))
+        if found:
+            assert torch.equal(found[0][0], found[1][0])
+            assert_close(*found)
+
+
+@needs_amx
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_numbers_of_threads_agree_in_a_chain_of_bfloat16(threads, all_rounded):
+    lines, features = RESIDUAL
+    tensors = tensors_of(lines, features, 11, 7, 6)
     before = torch.get_num_threads()
-    truth = results(one_by_one, tensors)
+    truth = results(one_by_one(lines), tensors)
     try:
         torch.set_num_threads(threads)
         ours = results(in_one_call(lines, halves=True), tensors)
@@ -203,6 +228,56 @@ def test_chains_of_bfloat16_are_their_lines(threads, all_rounded):
     for one, other in zip(ours, again, strict=True):
         assert torch.equal(one, other)
     assert max(relative_errors(ours, results(in_one_call(lines), tensors))) < 0.1  # with ReLUs that open or close
+
+
+@needs_amx
+def test_a_map_that_is_used_twice_in_bfloat16(all_rounded):
+    tensors = rounded_tensors(2, 6, 5, 4, 7, (3, 3))
+
+    def both(halves):
+        def run(x, weight, bias, base):
+            used, output = native.convolve_beside(x, weight, bias, (3, 3), True, base, halves)
+            return torch.cat([used.bfloat16().float() * 2, output], 1)
+
+        return run
+
+    assert_close(*(gradients_of(both(halves), tensors) for halves in (True, False)))
+
+
+@needs_amx
+@pytest.mark.parametrize("name", BUILDS)
+def test_builds_without_the_unit_leave_autocast_alone(name, monkeypatch):
+    use(monkeypatch, name)
+    x, weight, bias, _ = (tensor * 1.001 for tensor in rounded_tensors(1, 32, 32, 6, 6, (3, 3)))
+    exact = kernels.convolve(x, weight, bias, (3, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = kernels.convolve(x, weight, bias, (3, 3))
+    assert torch.equal(rounded, exact) != kernels.multiplies_bfloat16()
+    assert kernels.multiplies_bfloat16() == (name == "avx512")
+
+
+@needs_amx
+@pytest.mark.parametrize("network", ["pixelcnn", "diagonal_bilstm"])
+def test_networks_can_be_compiled_under_autocast(network):
+    torch.manual_seed(0)
+    trunk = PixelRNN(ModelConfig(network=network, layers=1, hidden=32, head=32)).trunk
+    x = torch.randn(1, 64, 4, 5)
+    compiled = torch.compile(trunk, backend="aot_eager", fullgraph=True)
+    exact = trunk(x)
+    for rounds in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounds):
+            found = compiled(x).detach()
+            assert_close([found], [trunk(x).detach()])
+        assert torch.equal(found, exact) != rounds
+
+
+def test_only_gpus_with_a_unit_multiply_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for able in (False, True):
+        choice.forget()
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, able=able: able)
+        assert kernels.multiplies_bfloat16("cuda:0") == able
+    assert not kernels.multiplies_bfloat16("mps")
 
 
 @needs_amx
@@ -239,3 +314,5 @@ def test_bfloat16_without_its_unit_is_an_error(monkeypatch):
     x, weight, bias, _ = rounded_tensors(1, 2, 2, 3, 3, (1, 1))
     with pytest.raises(ValueError, match="halves: they need a processor with AMX"):
         native.convolve(x, weight, bias, (1, 1), False, None, True)
+    with pytest.raises(ValueError, match="halves: they need a processor with AMX"):
+        torch.ops.pixelrnn.convolve_backward(x.detach(), x.detach(), weight.detach(), 1, 1, False, True, None, True)

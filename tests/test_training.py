@@ -352,6 +352,12 @@ def test_auto_is_bf16_where_there_is_a_unit_for_it(monkeypatch, able):
     assert found == {"float32": False, "auto": able}
 
 
+def test_a_gpu_without_a_unit_is_named(monkeypatch):
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
+    with pytest.raises(ValueError, match="precision=bf16: cuda:0 has none; must be float32, or auto, here"):
+        rounds(dataclasses.replace(SHORT, precision="bf16"), "cuda:0")
+
+
 def test_a_density_is_validated_as_it_is_trained(go, monkeypatch):
     config = ModelConfig("row_lstm", 1, 4, layers=1, hidden=3, head=4, head_kind="gaussian_mixture", components=1)
     seen = []

@@ -11,10 +11,13 @@
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
-// How images are shared among tasks.
+constexpr Index LARGE = 1 << 18;  // sums of gradients
+
+// How images are shared among tasks: several a thread, or one where each has much to add up at the end.
 struct Share {
     Index images, count;
-    Share(Index images, int threads) : images(images), count(std::min<Index>(images, threads == 1 ? 1 : 4 * threads)) {}
+    Share(Index images, int threads, bool few = false)
+        : images(images), count(std::min<Index>(images, threads == 1 || few ? threads : 4 * threads)) {}
     Index first(Index task) const { return images * task / count; }
 };
 
@@ -108,10 +111,11 @@ struct Plan {
     }
 };
 
-// The buffers of a task: those of float32, beside those of bfloat16.
-struct Room : HalfRoom {
+// The buffers of a task: each kind of product takes its own.
+struct FloatRoom {
     Frames inputs, gradients;
 };
+struct Room : FloatRoom, HalfRoom {};
 
 class Forward {
 public:
@@ -122,7 +126,7 @@ public:
                    line.bias) {}
 
     // `base` may be null, or `output`.
-    void run(Index positions, Room& room, const float* from, const float* base, float* output) const {
+    void run(Index positions, FloatRoom& room, const float* from, const float* base, float* output) const {
         const Framed& frame = room.inputs.of(shape_, line_.features, shape_.above, 0);
         std::vector<Term> terms(shape_.above + 1);
         shape_.panes(positions, [&](Index first, Index columns) {
@@ -154,7 +158,7 @@ public:
     Index sums_size() const { return product_.sums_size; }
 
     // `d_x` may be null, and is `base` + what this line adds; `base` may be null, or `d_x`. `sums` are those of the task.
-    void run(Index positions, Room& room, const float* from, const float* d_output, const float* base, float* d_x, float* sums) const {
+    void run(Index positions, FloatRoom& room, const float* from, const float* d_output, const float* base, float* d_x, float* sums) const {
         const Framed& x_frame = room.inputs.of(shape_, line_.features, shape_.above, 0);
         const Framed& d_frame = room.gradients.of(shape_, padded_, 0, shape_.above);
         std::vector<Term> terms(shape_.above + 1);
@@ -192,32 +196,32 @@ private:
     BackwardProduct product_;
 };
 
-// The product of a line, in one type or the other; neither, if it is a sum.
-template <typename Float, typename Half>
+// The product of a line, of float32 or of bfloat16; neither, if it is a sum.
+template <typename OfFloats, typename OfHalves>
 class Either {
 public:
     Either(const Line& line, const Cut& cut) {
         if (line.weight == nullptr) return;
         if (line.halves) {
-            half_ = std::make_unique<Half>(line, cut);
+            halves_ = std::make_unique<OfHalves>(line, cut);
         } else {
-            float_ = std::make_unique<Float>(line, cut);
+            floats_ = std::make_unique<OfFloats>(line, cut);
         }
     }
-    bool is_sum() const { return half_ == nullptr && float_ == nullptr; }
+    bool is_sum() const { return halves_ == nullptr && floats_ == nullptr; }
     // Call run(product), of a line that is not a sum.
     template <typename Run>
     auto with(Run run) const {
-        return half_ == nullptr ? run(*float_) : run(*half_);
+        return halves_ == nullptr ? run(*floats_) : run(*halves_);
     }
 
 private:
-    std::unique_ptr<Float> float_;
-    std::unique_ptr<Half> half_;
+    std::unique_ptr<OfFloats> floats_;
+    std::unique_ptr<OfHalves> halves_;
 };
 
-template <typename Float, typename Half>
-struct Products : std::vector<Either<Float, Half>> {
+template <typename OfFloats, typename OfHalves>
+struct Products : std::vector<Either<OfFloats, OfHalves>> {
     explicit Products(const Plan& plan) {
         for (const Line& line : plan.chain.lines) this->emplace_back(line, plan.cut);
     }
@@ -345,9 +349,9 @@ void backward_image(const Plan& plan, const BackwardProducts& products, const Ch
 void backward(const Chain& chain, const ChainGradients& d, int threads) {
     const Plan plan(chain);
     const BackwardProducts products(plan);
-    const Share share(plan.cut.images, threads);
     Index size = 0;
     for (const auto& each : products) size += sums_size(each);
+    const Share share(plan.cut.images, threads, size > LARGE);
     const Index count = std::max<Index>(1, share.count);
     const Buffer sums = allocate(count * size);
     if (share.count == 0) std::fill(sums.get(), sums.get() + size, 0.0f);

@@ -101,7 +101,6 @@ struct Plan {
     }
 };
 
-
 // Packed weights of WIDE columns, `depth` (an even number of) rows a panel, as right matrices of bfloat16.
 inline Halves as_panels(const float* weights, Index panels, Index depth) {
     Halves halves = allocate_halves(panels * depth * WIDE);

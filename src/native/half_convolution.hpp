@@ -1,6 +1,6 @@
 // Convolutions whose factors are rounded to bfloat16, and multiplied by tile registers (amx.hpp).
 //
-// The products are those of float32. As a tile takes rows that overlap, the taps of a kernel row are one run of halves, and
+// As a tile takes rows that overlap, the taps of a kernel row are one run of halves, and
 // nothing is gathered. Runs end where a tile does: weights are zero where a run reads on, and so are the gradients of
 // positions beyond the last.
 
@@ -15,10 +15,14 @@
 namespace pixelrnn::PIXELRNN_ISA {
 namespace {
 
-// Maps in bfloat16 inside a frame of zeros, as `Framed`; and transposed, (row, feature, column), columns being moved by
-// those of the frame.
+// Maps in bfloat16 inside a frame of zeros, as `Framed`; and transposed, (row, feature, column), where they begin at column
+// `side`, with zeros around them, too.
 struct HalfFrame {
-    Index height, width, features, top, bottom, side, line, padded, columns, column;
+    Index height, width, features, top, bottom, side;
+    Index line;     // halves of a row of the frame
+    Index padded;   // features in the transposed one
+    Index columns;  // the width, as a depth
+    Index column;   // halves from feature to feature in the transposed one
     Halves data, transposed;
 
     HalfFrame(const Shape& shape, Index features, Index top, Index bottom)
@@ -26,8 +30,8 @@ struct HalfFrame {
           line((width + 2 * side) * features), padded(round_up(features, amx::ROWS)), columns(round_up(width, amx::DEPTH)),
           column(round_up(columns + 2 * side, amx::DEPTH)) {
         const Index rows = height + top + bottom;
-        // A run may go on after the last row.
-        data = zeros(rows * line + (amx::ROWS + 1) * features + 2 * amx::DEPTH + padded);
+        // After the last row, 15 positions that fill a tile are read, and the 31 halves that fill the depth of a run.
+        data = zeros(rows * line + amx::ROWS * features + amx::DEPTH);
     }
     bool is_of(const Shape& shape, Index of_features, Index at_top, Index at_bottom) const {
         return shape.height == height && shape.width == width && shape.side == side && of_features == features && at_top == top &&

@@ -274,11 +274,12 @@ def rounds(config: TrainingConfig, device: torch.device | str) -> bool:
     """Whether large products are of bfloat16 in training on a device.
 
     Raises:
-        ValueError: they must be, and would be slower than float32, on a processor without AMX.
+        ValueError: they must be, and the device has no unit for it.
     """
     able = kernels.multiplies_bfloat16(device)
     if config.precision == "bf16" and not able:
-        raise ValueError("precision=bf16: this processor has no unit for it (AMX); must be float32, or auto, here")
+        what = "this processor has no unit for it (AMX)" if torch.device(device).type == "cpu" else f"{device} has none"
+        raise ValueError(f"precision=bf16: {what}; must be float32, or auto, here")
     return able and config.precision != "float32"
 
 

@@ -135,6 +135,21 @@ def test_precision_is_refused_before_a_run_is_discarded(run, data, tmp_path, mon
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("able", [False, True])
+def test_a_run_remembers_what_auto_was(run, data, tmp_path, monkeypatch, able):
+    """A resumed run goes on as it began, or says that it cannot."""
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: able)
+    options = ["--data", data, "--steps", 2, "--out", "m", "--precision", "auto", "--no-test", *TINY]
+    assert run("train", "demo", *options).status == 0
+    assert json.loads((tmp_path / "m" / "run.json").read_text())["training"]["precision"] == (
+        "bf16" if able else "float32"
+    )
+    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
+    ran = run("train", "--resume", "--out", "m", "--steps", 4)
+    assert ran.status == (2 if able else 0)
+    assert ("this processor has no unit" in ran.err) == able
+
+
 def test_a_run_is_resumed_with_the_same_threads(run, data, tmp_path):
     before = torch.get_num_threads()
     try:

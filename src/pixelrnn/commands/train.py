@@ -114,7 +114,8 @@ def train(
     provenance = _provenance(recipe, data, dataset)
     if not resume:
         recipe = _fitted(recipe, data, dataset, changes)
-    rounds(recipe.training, target)
+    training = dataclasses.replace(recipe.training, precision="bf16" if rounds(recipe.training, target) else "float32")
+    recipe = dataclasses.replace(recipe, training=training)
     images, validation = dataset.split("train"), dataset.split("validation")
     model, log = make_model(recipe.model, scale), _tensorboard(folder) if tensorboard else None
 
@@ -252,12 +253,11 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 def _announce(recipe: Recipe, model: ImageModel, dataset: Dataset, device: torch.device, folder: Path) -> None:
     length = f"{recipe.training.minutes:g} minutes" if recipe.training.minutes else f"{recipe.training.steps} steps"
-    precision = "bf16" if rounds(recipe.training, device) else "float32"
     images = f"{dataset.colours} × {dataset.height} × {dataset.width}, {dataset.levels} levels"
     console.say(
         f"{recipe.name}: {described(model)}, {inspection.parameter_count(model):,} parameters\n"
         f"{len(dataset.train):,} images of {images}, from {recipe.data}\n"
-        f"{length} on {device}, {torch.get_num_threads()} threads, {precision} → {folder}"
+        f"{length} on {device}, {torch.get_num_threads()} threads, {recipe.training.precision} → {folder}"
     )
 
 

@@ -81,5 +81,9 @@ def build() -> _native.Build:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
-    """Whether products of bfloat16 are faster there: on processors with AMX, and elsewhere."""
-    return torch.device(device).type != "cpu" or any(build.halves for build in BUILDS.values())
+    """Whether there is a unit for products of bfloat16: AMX in a processor, and the build for it; or that of a GPU."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    builds = BUILDS.values() if wanted() == "reference" else [build()]
+    return kind == "cpu" and any(build.halves for build in builds)

@@ -90,7 +90,7 @@ def _sizes(x: Tensor, weights: _Tensors) -> tuple[int, ...]:
 
 def takes_halves(x: Tensor, weights: Weights) -> bool:
     """Whether the processor multiplies matrices of bfloat16, and a layer is wide enough for its unit."""
-    return build().halves and x.shape[1] % 64 == 0 and weights.weight.shape[2] % 64 == 0
+    return multiplies_halves() and x.shape[1] % 64 == 0 and weights.weight.shape[2] % 64 == 0
 
 
 def _safe(x: Tensor, weights: _Tensors, diagonal: bool, residual: bool, halves: bool) -> list[Tensor | None]:
@@ -198,6 +198,7 @@ def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others
     )
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def multiplies_halves() -> bool:
     """Whether the build in use multiplies matrices of bfloat16, on this processor."""
     return build().halves
@@ -310,6 +311,7 @@ def _convolve_backward(
     for_x: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, to which `base` is added, weight and bias; without that of x, if it is not wanted."""
+    _check_halves(halves)
     d_x, d_weight, d_bias = gradients = _new_convolve_backward(d_output, x, weight)
     lines = [_convolution(x, weight, height, width, rectify, False)]
     safe = _safe_pairs(lines, (weight, d_bias))  # in place of the bias, which no gradient needs
@@ -377,6 +379,7 @@ def _chain_backward(
     for_x: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Gradients of x, if it is wanted, and of all weights and biases."""
+    _check_halves(halves)
     safe = _safe_pairs(lines, tensors)
     maps = [None if each is None else _features_last(each) for each in maps]  # hooks on saved tensors may change them
     x = maps[0]
