@@ -68,7 +68,7 @@ def in_one_call(lines, halves=False):
     return run
 
 
-def one_by_one(lines):
+def one_by_one(lines, convolve=reference.convolve):
     def run(x, *tensors):
         maps, rest = [x], iter(tensors)
         for kernel, source, other, rectify in lines:
@@ -76,7 +76,7 @@ def one_by_one(lines):
             if kernel is None:
                 maps.append(maps[source] + base)
             else:
-                maps.append(reference.convolve(maps[source], next(rest), next(rest), kernel, rectify, base))
+                maps.append(convolve(maps[source], next(rest), next(rest), kernel, rectify, base))
         return maps[-1]
 
     return run

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN, kernels
 from pixelrnn.kernels import Weights, choice, native
-from tests.test_chains import RESIDUAL, chains, in_one_call, results_of_all, tensors_of
+from tests.test_chains import RESIDUAL, chains, in_one_call, one_by_one, results_of_all, tensors_of
 from tests.test_kernels import BUILDS, LAYERS, arguments, assert_close, fresh_choice, lstm, results, use
 
 __all__ = ["fresh_choice"]
@@ -174,20 +174,8 @@ def test_a_nan_stays_one_in_bfloat16(all_rounded):
     assert bool(found[0, :, 3, 1:4].all())
 
 
-def one_by_one(lines):
-    """A chain, line by line, in bfloat16."""
-
-    def run(x, *tensors):
-        maps, rest = [x], iter(tensors)
-        for kernel, source, other, rectify in lines:
-            base = maps[other] if other >= 0 else None
-            if kernel is None:
-                maps.append(maps[source] + base)
-            else:
-                maps.append(native.convolve(maps[source], next(rest), next(rest), kernel, rectify, base, True))
-        return maps[-1]
-
-    return run
+def convolve_halves(*arguments):
+    return native.convolve(*arguments, halves=True)
 
 
 @needs_amx
@@ -200,7 +188,7 @@ def test_chains_of_bfloat16_are_their_lines(chain, batch, height, width, small, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "SMALL", small)
         found = []
-        for function in (in_one_call(lines, halves=True), one_by_one(lines)):
+        for function in (in_one_call(lines, halves=True), one_by_one(lines, convolve_halves)):
             if for_x:
                 found.append(results_of_all(function, [x, *others]))
             elif others:
@@ -216,7 +204,7 @@ def test_numbers_of_threads_agree_in_a_chain_of_bfloat16(threads, all_rounded):
     lines, features = RESIDUAL
     tensors = tensors_of(lines, features, 11, 7, 6)
     before = torch.get_num_threads()
-    truth = results(one_by_one(lines), tensors)
+    truth = results(one_by_one(lines, convolve_halves), tensors)
     try:
         torch.set_num_threads(threads)
         ours = results(in_one_call(lines, halves=True), tensors)
