@@ -191,16 +191,15 @@ struct Ring {
     }
 };
 
-// Rows of a tile of N vectors of columns: as many as there are registers for, as all weights are read for each tile.
-#if defined(__AVX512F__)
-constexpr Index REGISTERS = 32, SCALARS = 0;  // vectors, and of them those that hold a scalar of the left matrix
-#elif defined(__aarch64__)
-constexpr Index REGISTERS = 32, SCALARS = 1;
+// Rows of a tile of N vectors of columns: as many as there are registers for, as all weights are read for each tile; one is
+// left for a scalar of the left matrix.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr Index REGISTERS = 32;
 #else
-constexpr Index REGISTERS = 16, SCALARS = 1;
+constexpr Index REGISTERS = 16;
 #endif
 template <Index N>
-constexpr Index ROWS = std::min<Index>(14, (REGISTERS - SCALARS - N) / N);
+constexpr Index ROWS = std::min<Index>(14, (REGISTERS - 1 - N) / N);
 
 // Where the weights of a column of the left matrix are: that of row r of the weights is from[r · step].
 struct Column {
