@@ -112,7 +112,7 @@ def test_bfloat16_of_other_widths_is_an_error():
 @pytest.fixture
 def all_rounded(monkeypatch):
     """Small convolutions are rounded, too."""
-    monkeypatch.setattr(native, "SMALL", 1)
+    monkeypatch.setattr(native.convolution, "SMALL", 1)
 
 
 def rounded_tensors(batch, features, outputs, height, width, kernel):
@@ -186,7 +186,7 @@ def test_chains_of_bfloat16_are_their_lines(chain, batch, height, width, small, 
     lines, features = chain
     x, *others = tensors_of(lines, features, batch, height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "SMALL", small)
+        patch.setattr(native.convolution, "SMALL", small)
         found = []
         for function in (in_one_call(lines, halves=True), one_by_one(lines, convolve_halves)):
             if for_x:
@@ -276,7 +276,7 @@ def test_autocast_rounds_large_convolutions_alone():
         with torch.autocast("cpu", torch.bfloat16):
             return relative_errors([kernels.convolve(x, weight, bias, (3, 3))], [exact])[0]
 
-    assert 32 * 32 * 5 >= native.SMALL > 8 * 8 * 5
+    assert 32 * 32 * 5 >= native.convolution.SMALL > 8 * 8 * 5
     assert difference(8) == 0
     assert 1e-4 < difference(32) < ROUNDED
 
@@ -298,7 +298,7 @@ def test_autocast_keeps_chains_together(monkeypatch):
 
 
 def test_bfloat16_without_its_unit_is_an_error(monkeypatch):
-    monkeypatch.setattr(native, "build", lambda: type("Build", (), {"halves": False}))
+    monkeypatch.setattr(native.operators, "build", lambda: type("Build", (), {"halves": False}))
     x, weight, bias, _ = rounded_tensors(1, 2, 2, 3, 3, (1, 1))
     with pytest.raises(ValueError, match="halves: they need a processor with AMX"):
         native.convolve(x, weight, bias, (1, 1), False, None, True)

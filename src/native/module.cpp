@@ -1,4 +1,4 @@
-// The Python side: the builds of the kernels that this processor can run. What comes in was checked in native.py.
+// The Python side: the builds of the kernels that this processor can run. What comes in was checked in kernels/native.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
