@@ -147,6 +147,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 # Adam, not the paper's RMSProp, and wide kernels where the paper does not give them: see the experiment log.
+# PixelCNNs train in bfloat16 where there is a unit for it, which is several times as fast.
 MNIST_TRAINING = TrainingConfig(
     steps=60_000,
     optimiser="adam",
@@ -157,6 +158,7 @@ MNIST_TRAINING = TrainingConfig(
     validations=20,
     validation_images=2000,
 )
+PATCHES_TRAINING = TrainingConfig(steps=20_000, batch=4, optimiser="adam", learning_rate=6e-3, augment="colours")
 
 
 def _demo() -> Recipe:
@@ -201,7 +203,7 @@ def _imagenet(side: int, layers: int, hidden: int, batch: int, residual: bool, p
 
 def _patches(name: str, network: NetworkName, title: str) -> Recipe:
     model = ModelConfig(network=network, colours=3, levels=256, layers=2, hidden=32, head=64)
-    training = TrainingConfig(steps=20_000, batch=4, learning_rate=3e-3, augment="colours")
+    training = dataclasses.replace(PATCHES_TRAINING, precision="auto" if network == "pixelcnn" else "float32")
     summary = f"a small {title} for 32 × 32 patches of photographs"
     return Recipe(name, model, training, "photos.npz", summary, None)
 
