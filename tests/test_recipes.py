@@ -209,6 +209,7 @@ OUT_OF_RANGE = {
     "learning_rate": [0.0, -1e-3, math.nan, math.inf],
     "warmup": [-1],
     "final_learning_rate": [-0.1, 1.1, math.nan],
+    "weight_decay": [-0.1, 1e4, math.nan],
     "clip": [0.0, -1.0, math.nan],
     "average": [-0.1, 1.0, math.nan],
     "validations": [0, 10**7],

@@ -12,7 +12,7 @@ import torch
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, kernels, training
 from pixelrnn.likelihood import Evaluation, evenly_spaced
-from pixelrnn.training import batch_indices, learning_rate, rounds, train
+from pixelrnn.training import batch_indices, learning_rate, make_learner, optimise, rounds, train
 from tests.training_runs import (
     MODEL,
     NETWORKS,
@@ -98,6 +98,25 @@ def test_each_step_is_done_at_its_learning_rate(go, tmp_path):
     go(dataclasses.replace(SHORT, validations=8))
     found = {entry["step"]: entry["learning_rate"] for entry in metrics(tmp_path / "run") if entry["kind"] == "train"}
     assert found == {step + 1: learning_rate(SHORT, step, step / 8) for step in range(8)}
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+def test_weights_decay_by_the_learning_rate_beside_their_gradients(optimiser):
+    def after(decay):
+        config = TrainingConfig(optimiser=optimiser, learning_rate=0.01, weight_decay=decay)
+        torch.manual_seed(0)
+        learner = make_learner(PixelRNN(ModelConfig(network="row_lstm", layers=1, hidden=4, head=6)), config)
+        before = learner.weights.detach().clone()
+        images = torch.randint(2, (3, 1, 4, 5), generator=torch.Generator().manual_seed(1))
+        optimise(learner, images, torch.zeros(images.shape), config, 0)
+        return before, learner.weights.detach()
+
+    before, plain = after(0.0)
+    _, decayed = after(0.5)
+    assert float(before.abs().max()) > 0.1
+    torch.testing.assert_close(plain - decayed, 0.01 * 0.5 * before, rtol=0, atol=1e-6)
+    _, gone = after(200.0)  # nothing changes its sign
+    torch.testing.assert_close(plain - gone, before, rtol=0, atol=1e-6)
 
 
 # Whole runs.

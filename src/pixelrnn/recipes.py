@@ -28,6 +28,7 @@ class TrainingConfig:
         learning_rate: its highest value.
         warmup: steps over which it rises from zero.
         final_learning_rate: the fraction of it at the end of a cosine decay.
+        weight_decay: the part of every weight that is taken from it in a step, for each unit of the learning rate.
         clip: the largest norm of the gradient of mean nats an image; larger ones are scaled down.
         average: decay of the moving average of the weights, which is what is evaluated and saved; 0 for none.
         validations: how often to validate, evenly over the run.
@@ -49,6 +50,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     warmup: int = 100
     final_learning_rate: float = 0.01
+    weight_decay: float = 0.0
     clip: float = 50.0
     average: float = 0.999
     validations: int = 10
@@ -77,6 +79,7 @@ class TrainingConfig:
             "learning_rate": (1e-12, 1e3),
             "warmup": (0, 1e12),
             "final_learning_rate": (0, 1),
+            "weight_decay": (0, 1e3),
             "clip": (1e-12, 1e30),
             "average": (0, 1 - 1e-9),
             "validations": (1, 1e6),

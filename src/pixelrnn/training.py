@@ -360,6 +360,9 @@ def optimise(learner: Learner, batch: torch.Tensor, noise: torch.Tensor, config:
     nats = float(loss.detach())
     if not (math.isfinite(nats) and math.isfinite(norm)):
         raise FloatingPointError(f"loss {nats}, gradient norm {norm}: not finite")
+    if config.weight_decay:
+        (group,) = learner.optimiser.param_groups
+        weights.data.mul_(max(0.0, 1 - group["lr"] * config.weight_decay))
     learner.optimiser.step()
 
     # Young averages forget their random start faster than `average` would.
