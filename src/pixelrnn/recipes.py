@@ -165,8 +165,10 @@ PATCHES_TRAINING = TrainingConfig(steps=20_000, batch=4, optimiser="adam", learn
 
 
 def _demo() -> Recipe:
-    model = ModelConfig(network="row_lstm", colours=1, levels=2, layers=3, hidden=16, head=32)
-    training = TrainingConfig(minutes=4.0, steps=30_000, learning_rate=2e-3, validations=8)
+    model = ModelConfig(network="row_lstm", colours=1, levels=2, layers=3, hidden=16, head=32, kernel=5)
+    training = dataclasses.replace(
+        MNIST_TRAINING, minutes=4.0, steps=30_000, warmup=100, average=0.999, validations=8, validation_images=500
+    )
     return Recipe("demo", model, training, "mnist-binary", "a Row LSTM on binary MNIST, in a few minutes", None)
 
 
