@@ -30,7 +30,8 @@ def main() -> None:
     run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
     test = json.loads((arguments.run / "test.json").read_text(encoding="utf-8"))
     metrics = (arguments.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    last = json.loads(metrics[-1])
+    records = [json.loads(line) for line in metrics]
+    best = min((each for each in records if each["kind"] == "validation"), key=lambda each: each["loss"])
     model = pixelrnn.load(arguments.run)
     for each in check(model, model.provenance["height"], model.provenance["width"]):
         print(f"{each.law}: {each.found}")
@@ -45,8 +46,9 @@ def main() -> None:
         "test": figures,
         "command": command(run),
         "seed": run["training"]["seed"],
-        "steps": last["step"],
-        "minutes": round(last["seconds"] / 60, 1),
+        "steps": records[-1]["step"],
+        "best_step": best["step"],
+        "minutes": round(records[-1]["seconds"] / 60, 1),
         "threads": run["sitting"]["threads"],
         "machine": machine(),
         "date": datetime.date.fromtimestamp((arguments.run / "test.json").stat().st_mtime).isoformat(),
