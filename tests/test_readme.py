@@ -22,9 +22,8 @@ def test_the_example_runs(small_model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/experiments.md", "docs/design.md", "docs/data.md", "docs/format.md"]
+    "path", [*README.parent.glob("*.md"), *README.parent.glob("docs/*.md")], ids=lambda path: path.name
 )
-def test_links_lead_somewhere(page):
-    path = README.parent / page
+def test_links_lead_somewhere(path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert not [link for link in links if not (path.parent / link).exists()]
