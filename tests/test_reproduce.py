@@ -42,7 +42,7 @@ def done(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduced") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(REPRODUCE, "tables", lambda: {"tiny": TABLE})
-        REPRODUCE.reproduce("tiny", str(data), folder, False, None, 1)
+        REPRODUCE.reproduce("tiny", str(data), folder, False, None, None, 1)
     return folder
 
 
@@ -114,20 +114,25 @@ def test_a_law_that_is_broken_is_written_down(done):
 
 
 @pytest.mark.parametrize(
-    ("options", "folder", "minutes"),
-    [({}, "tiny", 0.01), ({"quick": True}, "tiny-quick", 0.0002), ({"minutes": 3}, "tiny", 3)],
+    ("options", "folder", "expected"),
+    [
+        ({}, "tiny", {"minutes": 0.01}),
+        ({"quick": True}, "tiny-quick", {"minutes": pytest.approx(0.0002)}),
+        ({"minutes": 3}, "tiny", {"minutes": 3}),
+        ({"steps": 7}, "tiny", {"steps": 7}),
+    ],
 )
-def test_runs_have_a_folder_and_a_length(options, folder, minutes, tiny, data, monkeypatch):
-    given = {"quick": False, "minutes": None, **options}
+def test_runs_have_a_folder_and_a_length(options, folder, expected, tiny, data, monkeypatch):
+    given = {"quick": False, "minutes": None, "steps": None, "threads": None, **options}
     ran = []
     monkeypatch.setattr(REPRODUCE, "_dataset", lambda *_: data)
     monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
-    monkeypatch.setattr(REPRODUCE, "_run", lambda row, data, path, minutes, threads: ran.append((path, minutes)))
+    monkeypatch.setattr(REPRODUCE, "_run", lambda row, data, path, length, threads: ran.append((path, length)))
     monkeypatch.setattr(REPRODUCE, "read_result", lambda *_: None)
     monkeypatch.setattr(REPRODUCE, "_write", lambda *_: None)
-    REPRODUCE.reproduce("tiny", None, None, given["quick"], given["minutes"], None)
+    REPRODUCE.reproduce("tiny", None, None, **given)
     assert [path.parent.name for path, _ in ran] == [folder] * 2
-    assert [length for _, length in ran] == pytest.approx([minutes] * 2)
+    assert [length for _, length in ran] == [expected] * 2
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,19 @@ def test_a_table_is_of_one_data_set_and_one_length(refused, tiny, data, small_da
     message = refused("reproduce", "tiny", "--data", data, "--minutes", 5, "--out", out)
     assert '"minutes": 5.0' in message
     assert "another folder with --out" in message
+
+
+def test_runs_may_be_of_so_many_steps(run, tiny, data, tmp_path):
+    ran = run("reproduce", "tiny", "--data", data, "--steps", 3, "--threads", 1, "--out", tmp_path / "out")
+    assert ran.status == 0
+    page = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert page.count("--steps 3 --threads 1") == 2
+    assert page.count(" | 3 | ") == 2
+
+
+def test_two_lengths_are_refused(refused, tiny, data):
+    assert "give one of them" in refused("reproduce", "tiny", "--data", data, "--steps", 3, "--minutes", 1)
+    assert "give one of them" in refused("reproduce", "tiny", "--data", data, "--steps", 3, "--quick")
 
 
 def test_data_that_do_not_fit_are_refused_before_training(refused, tiny, small_data, tmp_path, monkeypatch):

@@ -281,13 +281,16 @@ def reproduce(
         bool, typer.Option("--quick", help="A fiftieth of the time: how it works, not what it gives.")
     ] = False,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Length of each run by the clock.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Or in steps, equal whatever else the machine is doing.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all cores.")] = None,
 ) -> None:
     """Run a table of the paper: train, evaluate and check each network, and write a page and a picture of it.
 
     Stopped at any time, the same command goes on.
     """
-    commands.reproduce(table, data, out, quick, minutes, threads)
+    commands.reproduce(table, data, out, quick, minutes, steps, threads)
 
 
 @app.command()

@@ -121,7 +121,7 @@ def _photographs() -> Table:
             ("Diagonal BiLSTM", "diagonal-bilstm", 3.00),
         )
     )
-    note = "Small networks, equal time; the paper's figures are of CIFAR-10 and large ones: only their order compares."
+    note = "Small networks; the paper's figures are of CIFAR-10 and large ones: only their order compares."
     return Table("photographs", "32 × 32 photographs (after Table 5), bits/dim", rows, 60, note)
 
 
@@ -147,9 +147,7 @@ def _depth() -> Table:
         Row(f"{layers} layer{'s' * (layers > 1)}", "photos-row-lstm", {"layers": str(layers), **base}, figure)
         for layers, figure in paper.items()
     )
-    note = (
-        "Row LSTM, equal time, so that deep networks do fewer steps; the paper's figures are of CIFAR-10, validation."
-    )
+    note = "Row LSTM; by the clock deep networks do fewer steps; the paper's figures are of CIFAR-10, validation."
     return Table("depth", "Number of layers, 32 × 32 photographs, bits/dim", rows, 30, note)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,31 @@ def check_model(name: str, height: int | None, width: int | None, seed: int, dev
 
 
 def reproduce(
-    name: str, data: str | None, out: Path | None, quick: bool, minutes: float | None, threads: int | None
+    name: str,
+    data: str | None,
+    out: Path | None,
+    quick: bool,
+    minutes: float | None,
+    steps: int | None,
+    threads: int | None,
 ) -> None:
     """Run the rows of a table that are not done yet, and write down what there is after each."""
+    if quick + (minutes is not None) + (steps is not None) > 1:
+        raise ValueError("--quick, --minutes, --steps: give one of them")
     known = tables()
     if name not in known:
         raise ValueError(f"there is no table {name!r}: the tables are {', '.join(known)}")
     table = known[name]
     folder = out or Path("runs") / "reproduce" / (f"{name}-quick" if quick else name)
-    minutes = minutes or table.minutes * (QUICK if quick else 1)
+    length = {"steps": steps} if steps else {"minutes": minutes or table.minutes * (QUICK if quick else 1)}
     dataset = _dataset(table, data)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same(folder, dataset, minutes)
+    _check_same(folder, dataset, length)
     results = []
     for row in table.rows:
         if not (folder / row.name / DONE).exists():
             console.say(f"{table.title}: {row.title}")
-            _run(row, data, folder / row.name, minutes, threads)
+            _run(row, data, folder / row.name, length, threads)
         results.append(read_result(row, folder / row.name))
         _write(table, results, folder, dataset)
     console.say(f"the table is {folder / 'results.md'}, its picture {folder / 'results.png'}")
@@ -83,13 +92,13 @@ def _dataset(table: Table, data: str | None) -> Dataset:
     return dataset
 
 
-def _check_same(folder: Path, dataset: Dataset, minutes: float) -> None:
+def _check_same(folder: Path, dataset: Dataset, length: Mapping[str, float]) -> None:
     """Refuse to go on with a table of other data, or of runs of another length.
 
     Raises:
         ValueError: it was begun with others.
     """
-    ours = {"data": dataset.name, "crc32": checksum(dataset.train), "minutes": minutes}
+    ours = {"data": dataset.name, "crc32": checksum(dataset.train), **length}
     file = folder / "table.json"
     if not file.exists():
         write_json(file, ours)
@@ -100,10 +109,10 @@ def _check_same(folder: Path, dataset: Dataset, minutes: float) -> None:
         )
 
 
-def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int | None) -> None:
+def _run(row: Row, data: str | None, folder: Path, length: Mapping[str, float], threads: int | None) -> None:
     """Train a row, or go on with it, and check the model."""
     resume = (folder / "checkpoint.safetensors").exists()
-    settings = {} if resume else {**row.settings, "minutes": f"{minutes:g}"}
+    settings = {} if resume else {**row.settings, **{key: f"{value:.12g}" for key, value in length.items()}}
     train(
         None if resume else row.recipe,
         data,
@@ -126,7 +135,8 @@ def _run(row: Row, data: str | None, folder: Path, minutes: float, threads: int 
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     words = ["pixelrnn", "train", row.recipe, *(["--data", data] if data else [])]
     words += [word for key, value in row.settings.items() for word in ("--set", f"{key}={value}")]
-    words += ["--minutes", f"{run['training']['minutes']:g}", "--threads", str(run["sitting"]["threads"])]
+    words += [word for key in length for word in (f"--{key}", f"{run['training'][key]:.12g}")]
+    words += ["--threads", str(run["sitting"]["threads"])]
     write_json(
         folder / DONE,
         {
