@@ -12,10 +12,13 @@ from pathlib import Path
 import pixelrnn
 from pixelrnn.checks import check
 from pixelrnn.commands.reproduce import machine
+from pixelrnn.likelihood import evaluate, evenly_spaced
 
 WEIGHTS = Path(pixelrnn.__file__).parent / "weights"
 LARGEST = 2_000_000
 """Bytes of a model that may come with the package."""
+PART = 200
+"""Test images, evenly spaced, whose figure is told beside that of all, so that tests can ask for it."""
 
 
 def main() -> None:
@@ -41,9 +44,11 @@ def main() -> None:
     figures = {key: test[key] for key in kept}
     if "density" in test:
         figures["density"] = {key: test["density"][key] for key in kept}
+    part = evenly_spaced(pixelrnn.load_dataset(run["data"]).test, PART)
     model.provenance |= {
         "data": arguments.data or run["data"],
         "test": figures,
+        "part": {"nats": evaluate(model, part).nats, "images": PART},
         "command": command(run),
         "seed": run["training"]["seed"],
         "steps": records[-1]["step"],

@@ -112,7 +112,8 @@ def _check_same(folder: Path, dataset: Dataset, length: Mapping[str, float]) -> 
 def _run(row: Row, data: str | None, folder: Path, length: Mapping[str, float], threads: int | None) -> None:
     """Train a row, or go on with it, and check the model."""
     resume = (folder / "checkpoint.safetensors").exists()
-    settings = {} if resume else {**row.settings, **{key: f"{value:.12g}" for key, value in length.items()}}
+    lengths = {key: f"{value:.12g}" for key, value in length.items()}
+    settings = {} if resume else {**row.settings, **lengths}
     train(
         None if resume else row.recipe,
         data,
@@ -135,7 +136,7 @@ def _run(row: Row, data: str | None, folder: Path, length: Mapping[str, float], 
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     words = ["pixelrnn", "train", row.recipe, *(["--data", data] if data else [])]
     words += [word for key, value in row.settings.items() for word in ("--set", f"{key}={value}")]
-    words += [word for key in length for word in (f"--{key}", f"{run['training'][key]:.12g}")]
+    words += [word for key, value in lengths.items() for word in (f"--{key}", value)]
     words += ["--threads", str(run["sitting"]["threads"])]
     write_json(
         folder / DONE,
