@@ -96,11 +96,13 @@ def test_a_table_that_was_stopped_goes_on(run, tiny, data, done, tmp_path, monke
     def stopping(*arguments, **options):
         calls.append(options["resume"])
         if len(calls) == 2:
-            raise Stopped("stopped")
+            raise Stopped("stopped after step 3", "pixelrnn train --resume")
         return real(*arguments, **options)
 
     monkeypatch.setattr(REPRODUCE, "train", stopping)
-    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 130
+    stopped = run("reproduce", "tiny", "--data", data, "--out", out)
+    assert stopped.status == 130
+    assert stopped.err.endswith("stopped after step 3\ngo on with: the same command\n")
     assert "| second |" not in (out / "results.md").read_text(encoding="utf-8")
     assert run("reproduce", "tiny", "--data", data, "--out", out).status == 0
     assert calls == [True, False, False]

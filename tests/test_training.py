@@ -312,6 +312,29 @@ def test_a_run_by_the_clock_ends_by_the_clock(go, tmp_path, monkeypatch):
     assert end["validations"] == 3
 
 
+@pytest.mark.parametrize(("minutes", "expected"), [(0.0, 20), (2.0, 3)])
+def test_validation_leaves_most_of_a_run_by_the_clock_for_training(go, tmp_path, monkeypatch, minutes, expected):
+    seconds = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: seconds[0])
+
+    def pass_time(name, length):
+        real = getattr(training, name)
+
+        def slow(*arguments, **options):
+            seconds[0] += length
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(training, name, slow)
+
+    pass_time("optimise", 1.0)
+    pass_time("evaluate", 15.0)
+    go(dataclasses.replace(SHORT, steps=60, minutes=minutes, validations=20, checkpoint_seconds=5.0))
+    records = metrics(tmp_path / "run")
+    assert sum(record["kind"] == "validation" for record in records) == expected
+    assert records[-1]["kind"] == "validation"
+    assert records[-1]["step"] >= 60
+
+
 def test_validation_images_are_spread_over_the_split(go, tmp_path, monkeypatch):
     sorted_split = np.repeat(np.array([0, 1], np.uint8), 10)[:, None, None, None] * np.ones((1, 1, 4, 5), np.uint8)
     seen = []

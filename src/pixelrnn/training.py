@@ -54,6 +54,9 @@ __all__ = [
 
 CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
 
+TRAINING_A_VALIDATION = 4.0
+"""Training between two validations of a run by the clock, at least, as a multiple of a validation's length."""
+
 Report = Callable[[dict[str, Any]], None]
 """Receives each metrics record as it is made."""
 
@@ -225,8 +228,8 @@ def train(
         checkpoint()
     metrics = open_metrics(folder / METRICS, progress.step)
 
-    clock = saved = logged = time.monotonic()
-    nats_since, steps_since = 0.0, 0
+    clock = saved = logged = validated = time.monotonic()
+    nats_since, steps_since, took = 0.0, 0, 0.0
     with metrics, stop_signals() as stop:
         while part_done(config, progress) < 1:
             rate = learning_rate(config, progress.step, part_done(config, progress))
@@ -249,7 +252,7 @@ def train(
             nats_since, steps_since = nats_since + nats, steps_since + 1
             progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
 
-            validate = validations_due(config, progress) > progress.validations
+            validate = validation_is_due(config, progress, clock - validated, took)
             if validate or clock - logged > 2 or progress.step == 1:
                 speed = steps_since * len(chosen) / max(clock - logged, 1e-9)
                 record("train", loss=in_unit(nats_since / steps_since), learning_rate=rate, images_per_second=speed)
@@ -257,8 +260,9 @@ def train(
 
             if validate:
                 validate_average()
-                progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
-                logged = clock
+                took = time.monotonic() - clock
+                progress.seconds, clock = progress.seconds + took, clock + took
+                logged = validated = clock
 
             if stop.is_set() or clock - saved > config.checkpoint_seconds or part_done(config, progress) >= 1:
                 checkpoint()
@@ -374,6 +378,23 @@ def optimise(learner: Learner, batch: torch.Tensor, noise: torch.Tensor, config:
 def part_done(config: TrainingConfig, progress: Progress) -> float:
     """The part of the run that is over, by steps or by the clock."""
     return progress.seconds / (60 * config.minutes) if config.minutes else progress.step / config.steps
+
+
+def validation_is_due(config: TrainingConfig, progress: Progress, since: float, took: float) -> bool:
+    """Whether to validate after this step.
+
+    By the clock, a validation that would leave less than `TRAINING_A_VALIDATION` times its own length for training
+    waits, but for that at the end: a short run is for training. Runs of so many steps do the same on any machine.
+
+    Args:
+        config: of the run.
+        progress: of the run.
+        since: seconds since the last validation, or the start.
+        took: seconds of the last validation; 0 if there was none.
+    """
+    due = validations_due(config, progress) > progress.validations
+    early = config.minutes > 0 and part_done(config, progress) < 1 and since < TRAINING_A_VALIDATION * took
+    return due and not early
 
 
 def validations_due(config: TrainingConfig, progress: Progress) -> int:

@@ -55,7 +55,16 @@ PAPER_MNIST = {
 
 
 class Stopped(Exception):
-    """The user stopped a command; the message says how to go on."""
+    """The user stopped a command.
+
+    Args:
+        what: was stopped, and what is kept.
+        how: to go on.
+    """
+
+    def __init__(self, what: str, how: str):
+        super().__init__(f"{what}\ngo on with: {how}")
+        self.what = what
 
 
 def explain(error: BaseException) -> str:

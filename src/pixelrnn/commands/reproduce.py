@@ -16,7 +16,7 @@ from pixelrnn import charts, console, figures, inspection
 from pixelrnn.baselines import Baseline, all_baselines, left_out
 from pixelrnn.checkpoint import checksum
 from pixelrnn.checks import check
-from pixelrnn.commands.common import load_model
+from pixelrnn.commands.common import Stopped, load_model
 from pixelrnn.commands.show import size_of
 from pixelrnn.commands.train import train, write_json
 from pixelrnn.data import Dataset, load_dataset
@@ -70,7 +70,10 @@ def reproduce(
     for row in table.rows:
         if not (folder / row.name / DONE).exists():
             console.say(f"{table.title}: {row.title}")
-            _run(row, data, folder / row.name, length, threads)
+            try:
+                _run(row, data, folder / row.name, length, threads)
+            except Stopped as stopped:
+                raise Stopped(stopped.what, "the same command") from None
         results.append(read_result(row, folder / row.name))
         _write(table, results, folder, dataset)
     console.say(f"the table is {folder / 'results.md'}, its picture {folder / 'results.png'}")

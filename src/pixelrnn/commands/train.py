@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def train(
                 report=report,
             )
         except Interrupted as stopped:
-            raise Stopped(f"{stopped}\ngo on with: pixelrnn train --resume --out {folder}") from None
+            raise Stopped(str(stopped), shlex.join(["pixelrnn", "train", "--resume", "--out", str(folder)])) from None
     _draw_curve(folder, recipe)
     summary: dict[str, Any] = {"folder": str(folder)}
     result = density = None
