@@ -62,7 +62,7 @@ class Stopped(Exception):
         how: to go on.
     """
 
-    def __init__(self, what: str, how: str):
+    def __init__(self, what: str, how: str) -> None:
         super().__init__(f"{what}\ngo on with: {how}")
         self.what = what
 
