@@ -79,6 +79,21 @@ def test_a_table_is_run_and_written_down(done, data):
     assert first.threads == 1
 
 
+@pytest.mark.parametrize(("steps", "label", "latest"), [(None, "minutes", 2.0), (60, "steps", 60)])
+def test_the_picture_has_an_axis_of_what_rows_have_alike(steps, label, latest, tiny, data, done, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(REPRODUCE.figures, "save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
+    out = shutil.copytree(done, tmp_path / "out")
+    for row in ROWS:
+        line = json.dumps({"kind": "validation", "step": 60, "seconds": 120.0, "loss": 3.0})
+        (out / row.name / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
+    REPRODUCE.reproduce("tiny", str(data), out, False, None, steps, 1)
+    left = drawn[-1].axes[0]
+    assert left.get_xlabel() == label
+    assert [list(line.get_xdata()) for line in left.lines] == [[latest]] * len(ROWS)
+
+
 def test_what_is_done_is_not_done_again(run, tiny, data, done, tmp_path, monkeypatch):
     out = shutil.copytree(done, tmp_path / "out")
     (out / "results.md").unlink()

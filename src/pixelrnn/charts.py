@@ -5,7 +5,7 @@ Everything is drawn from arrays and records; nothing here knows a model.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -76,14 +76,16 @@ def results(
     *,
     unit: str,
     title: str = "",
+    by: Literal["minutes", "steps"] = "minutes",
 ) -> Figure:
-    """Several runs: their validation against time, and what each came to, beside the paper's figure.
+    """Several runs: their validation by time or steps, and what each came to, beside the paper's figure.
 
     Args:
-        runs: name → records as of `training_curve`, which also have `seconds`.
+        runs: name → records as of `training_curve`, which also have `seconds` and `step`.
         figures: name → figure of the test split, its standard error, and the paper's figure or None.
         unit: of all of them.
         title: above the plots.
+        by: what validation is drawn against.
 
     Raises:
         ValueError: no run.
@@ -94,15 +96,16 @@ def results(
     least, latest = math.inf, -math.inf
     for number, (name, records) in enumerate(runs.items()):
         chosen = [each for each in records if each["kind"] == "validation" and each["loss"] is not None]
-        minutes, losses = [each["seconds"] / 60 for each in chosen], [each["loss"] for each in chosen]
+        passed = [each["step"] if by == "steps" else each["seconds"] / 60 for each in chosen]
+        losses = [each["loss"] for each in chosen]
         colour = PALETTE[number % len(PALETTE)]
-        left.plot(minutes, losses, color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
+        left.plot(passed, losses, color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
         if losses:
             least, latest = min(least, *losses), max(latest, losses[len(losses) // 4])
     if math.isfinite(least):
         margin = 0.08 * (latest - least) or 1.0
         left.set_ylim(least - margin, latest + margin)
-    left.set(xlabel="minutes", ylabel=f"validation, {unit}")
+    left.set(xlabel=by, ylabel=f"validation, {unit}")
     left.legend(frameon=False, fontsize=7, loc="upper right")
     names = list(figures)
     for place, (value, error, paper) in enumerate(figures.values()):

@@ -8,7 +8,7 @@ import platform
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -75,7 +75,7 @@ def reproduce(
             except Stopped as stopped:
                 raise Stopped(stopped.what, "the same command") from None
         results.append(read_result(row, folder / row.name))
-        _write(table, results, folder, dataset)
+        _write(table, results, folder, dataset, "steps" if steps else "minutes")
     console.say(f"the table is {folder / 'results.md'}, its picture {folder / 'results.png'}")
 
 
@@ -163,7 +163,9 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {name}, PyTorch {torch.__version__}"
 
 
-def _write(table: Table, results: list[Result], folder: Path, dataset: Dataset) -> None:
+def _write(
+    table: Table, results: list[Result], folder: Path, dataset: Dataset, by: Literal["minutes", "steps"]
+) -> None:
     """Write the page and the picture of a table."""
     unit = unit_of(dataset.levels)
     others = _baselines(folder, dataset) if unit != "nats" else []
@@ -174,7 +176,7 @@ def _write(table: Table, results: list[Result], folder: Path, dataset: Dataset) 
         lines = (folder / each.row.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         curves[each.row.title] = [json.loads(line) for line in lines]
         found[each.row.title] = (*figure_of(each.test, unit), each.row.paper)
-    figures.save(charts.results(curves, found, unit=unit, title=table.title), folder / "results.png")
+    figures.save(charts.results(curves, found, unit=unit, title=table.title, by=by), folder / "results.png")
 
 
 def _baselines(folder: Path, dataset: Dataset) -> list[dict[str, Any]]:
