@@ -48,7 +48,7 @@ def main() -> None:
     model.provenance |= {
         "data": arguments.data or run["data"],
         "test": figures,
-        "part": {"nats": evaluate(model, part).nats, "images": PART},
+        "part": {"nats": evaluate(model, part).nats, "images": len(part)},
         "command": command(run),
         "seed": run["training"]["seed"],
         "steps": records[-1]["step"],

@@ -31,8 +31,8 @@ class TrainingConfig:
         weight_decay: the part of every weight that is taken from it in a step, for each unit of the learning rate.
         clip: the largest norm of the gradient of mean nats an image; larger ones are scaled down.
         average: decay of the moving average of the weights, which is what is evaluated and saved; 0 for none.
-        validations: how often to validate, evenly over the run; by the clock less often, if it would take more than a
-            fifth of the time.
+        validations: how often to validate, evenly over the run and at its end; by the clock less often, if what lies
+            between two of them were less than four times as long as one.
         validation_images: how many images of the validation split to use, the same each time.
         checkpoint_seconds: time between checkpoints.
         seed: of the initial weights, the order of the data and its augmentation.

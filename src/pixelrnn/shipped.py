@@ -23,7 +23,7 @@ class ShippedModel:
         folder: where it is.
         config: what defines it, as JSON holds it.
         provenance: recipe, data, size of the images, `test` (nats, bits_per_dim and their standard errors, images),
-            `command`, `seed`, `minutes`, `machine`, `date`.
+            `part` (nats of some of those images, for tests), `command`, `seed`, `minutes`, `machine`, `date`.
     """
 
     name: str

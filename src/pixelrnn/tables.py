@@ -147,7 +147,10 @@ def _depth() -> Table:
         Row(f"{layers} layer{'s' * (layers > 1)}", "photos-row-lstm", {"layers": str(layers), **base}, figure)
         for layers, figure in paper.items()
     )
-    note = "Row LSTM; at equal time deep networks do fewer steps; the paper's figures are of CIFAR-10, validation."
+    note = (
+        "Row LSTM; in equal time deep networks do fewer steps, with --steps as many; "
+        "the paper's figures are of CIFAR-10, validation."
+    )
     return Table("depth", "Number of layers, 32 × 32 photographs, bits/dim", rows, 30, note)
 
 

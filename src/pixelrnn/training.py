@@ -389,8 +389,8 @@ def validation_is_due(config: TrainingConfig, progress: Progress, since: float, 
     Args:
         config: of the run.
         progress: of the run.
-        since: seconds since the last validation, or the start.
-        took: seconds of the last validation; 0 if there was none.
+        since: seconds since the last validation, or the start, of this sitting.
+        took: seconds of the last validation of this sitting; 0 if there was none.
     """
     due = validations_due(config, progress) > progress.validations
     early = config.minutes > 0 and part_done(config, progress) < 1 and since < TRAINING_A_VALIDATION * took
