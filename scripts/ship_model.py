@@ -9,7 +9,10 @@ import json
 import shlex
 from pathlib import Path
 
+import torch
+
 import pixelrnn
+from pixelrnn import store
 from pixelrnn.checks import check
 from pixelrnn.commands.reproduce import machine
 from pixelrnn.likelihood import evaluate, evenly_spaced
@@ -28,6 +31,7 @@ def main() -> None:
     parser.add_argument("--log", required=True, help="the run's metrics in this repository")
     parser.add_argument("--data", help="name of the data, if not that of the run")
     parser.add_argument("--note", help="what else has to be said")
+    parser.add_argument("--half", action="store_true", help="round weights to float16, and score them")
     arguments = parser.parse_args()
 
     run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
@@ -36,15 +40,24 @@ def main() -> None:
     records = [json.loads(line) for line in metrics]
     best = min((each for each in records if each["kind"] == "validation"), key=lambda each: each["loss"])
     model = pixelrnn.load(arguments.run)
+    dataset = pixelrnn.load_dataset(run["data"])
+    kept = ("nats", "nats_error", "bits_per_dim", "bits_per_dim_error", "images")
+    if arguments.half:
+        for value in model.state_dict().values():
+            value.copy_(value.half())
+        if "density" in test:
+            raise SystemExit(f"{arguments.run}: densities are not scored again here; ship it without --half")
+        scored = evaluate(model, dataset.test)
+        test |= {key: getattr(scored, key) for key in kept if key != "images"}
+        print(f"in float16: {test['nats']} nats, {test['bits_per_dim']} bits/dim")
     for each in check(model, model.provenance["height"], model.provenance["width"]):
         print(f"{each.law}: {each.found}")
         if not each.passed:
             raise SystemExit(f"{arguments.run}: breaks the law of {each.law}")
-    kept = ("nats", "nats_error", "bits_per_dim", "bits_per_dim_error", "images")
     figures = {key: test[key] for key in kept}
     if "density" in test:
         figures["density"] = {key: test["density"][key] for key in kept}
-    part = evenly_spaced(pixelrnn.load_dataset(run["data"]).test, PART)
+    part = evenly_spaced(dataset.test, PART)
     model.provenance |= {
         "data": arguments.data or run["data"],
         "test": figures,
@@ -60,7 +73,8 @@ def main() -> None:
         "log": arguments.log,
         **({"note": arguments.note} if arguments.note else {}),
     }
-    model.save(WEIGHTS / arguments.name)
+    dtype = torch.float16 if arguments.half else torch.float32
+    store.save(WEIGHTS / arguments.name, model.saved_config(), model.state_dict(), model.provenance, dtype=dtype)
     size = sum(file.stat().st_size for file in (WEIGHTS / arguments.name).iterdir())
     if size > LARGEST:
         raise SystemExit(f"{arguments.name}: {size:,} bytes are too many to come with the package")

@@ -1,7 +1,7 @@
 """Model folders: `config.json` beside `model.safetensors`. No pickle is ever read.
 
 A folder is checked before memory is taken for it: the config must describe a network, and the weights must have just
-the names, shapes and dtype of that network.
+the names and shapes of that network, in float32, or in float16, which is half as large and is widened when it is read.
 """
 
 import json
@@ -88,6 +88,8 @@ def save(
     config: Mapping[str, Any],
     weights: Mapping[str, Tensor],
     provenance: Mapping[str, Any],
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a model folder, both files or none: they replace the old ones only when both are on the disk.
 
@@ -96,17 +98,24 @@ def save(
         config: what defines the model.
         weights: the state of the model.
         provenance: where the weights come from.
+        dtype: of the weights in the file, float32 or float16. Half precision rounds them to 11 bits: score the model
+            that is read back, not the one that was saved.
 
     Raises:
-        ModelError: weights that are not float32, which is what a folder holds.
+        ModelError: weights that are not float32, or too large for `dtype`.
+        ValueError: another dtype.
         OSError: the folder cannot be written; what it held is as it was.
     """
     folder = Path(path)
+    if dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"dtype={dtype}: must be torch.float32 or torch.float16")
     for name, value in weights.items():
         if value.dtype != torch.float32:
-            raise ModelError(f"{name} is {value.dtype}: a model folder holds torch.float32; save model.float()")
+            raise ModelError(f"{name} is {value.dtype}: must be torch.float32; save model.float()")
+        if not torch.equal(value.to(dtype).isfinite(), value.isfinite()):
+            raise ModelError(f"{name} holds values that are too large for {dtype}")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    tensors = {name: value.detach().cpu().to(dtype).contiguous() for name, value in weights.items()}
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -136,10 +145,11 @@ class ModelFolder:
     provenance: dict[str, Any]
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Read the weights, if they have just these names and shapes.
+        """Read the weights, if they have just these names and shapes, as float32.
 
         Raises:
-            ModelError: they have not, or the file is damaged, or a weight is not float32 or not finite.
+            ModelError: they have not, or the file is damaged, or a weight is not of floats that a folder holds, or not
+                finite.
         """
         path = self.path / WEIGHTS
         try:
@@ -152,9 +162,9 @@ class ModelFolder:
                     what = f"{names[0]} has {has}, the config asks for {asked}"
                     raise ModelError(f"{path}: the weights are not those of the network in {CONFIG}: {what}")
                 for name, value in slices.items():
-                    if value.get_dtype() != "F32":
-                        raise ModelError(f"{path}: {name} is of type {value.get_dtype()}: must be F32")
-                weights = {name: file.get_tensor(name) for name in found}
+                    if value.get_dtype() not in ("F32", "F16"):
+                        raise ModelError(f"{path}: {name} is of type {value.get_dtype()}: must be F32 or F16")
+                weights = {name: file.get_tensor(name).float() for name in found}
         except (safetensors.SafetensorError, OSError) as error:
             raise ModelError(f"{path}: damaged, or not a safetensors file: {error}") from None
         for name, value in weights.items():
