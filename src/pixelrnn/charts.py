@@ -106,7 +106,7 @@ def results(
         margin = 0.08 * (latest - least) or 1.0
         left.set_ylim(least - margin, latest + margin)
     left.set(xlabel=by, ylabel=f"validation, {unit}")
-    left.legend(frameon=False, fontsize=7, loc="upper right")
+    left.legend(fontsize=7, loc="best", edgecolor=FAINT)
     names = list(figures)
     for place, (value, error, paper) in enumerate(figures.values()):
         right.errorbar(
