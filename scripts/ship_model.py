@@ -74,10 +74,10 @@ def main() -> None:
         **({"note": arguments.note} if arguments.note else {}),
     }
     dtype = torch.float16 if arguments.half else torch.float32
-    store.save(WEIGHTS / arguments.name, model.saved_config(), model.state_dict(), model.provenance, dtype=dtype)
-    size = sum(file.stat().st_size for file in (WEIGHTS / arguments.name).iterdir())
+    size = sum(value.numel() for value in model.state_dict().values()) * dtype.itemsize
     if size > LARGEST:
-        raise SystemExit(f"{arguments.name}: {size:,} bytes are too many to come with the package")
+        raise SystemExit(f"{arguments.name}: {size:,} bytes are too many to come with the package; try --half")
+    store.save(WEIGHTS / arguments.name, model.saved_config(), model.state_dict(), model.provenance, dtype=dtype)
     print(f"{WEIGHTS / arguments.name}: {size:,} bytes, {model.provenance['test']}")
 
 

@@ -109,13 +109,14 @@ def save(
     folder = Path(path)
     if dtype not in (torch.float32, torch.float16):
         raise ValueError(f"dtype={dtype}: must be torch.float32 or torch.float16")
+    tensors = {}
     for name, value in weights.items():
         if value.dtype != torch.float32:
             raise ModelError(f"{name} is {value.dtype}: must be torch.float32; save model.float()")
-        if not torch.equal(value.to(dtype).isfinite(), value.isfinite()):
+        tensors[name] = value.detach().to("cpu", dtype).contiguous()
+        if dtype != torch.float32 and value.abs().max() > torch.finfo(dtype).max:
             raise ModelError(f"{name} holds values that are too large for {dtype}")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().to(dtype).contiguous() for name, value in weights.items()}
     content = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
