@@ -37,8 +37,8 @@ types: $(VENV)/.installed-test
 sanitize: $(VENV)/.installed-test
 	$(PIP) -e . -C cmake.define.PIXELRNN_SANITIZE=ON -C build-dir=build/sanitize
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so.6)" \
-		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/test_kernels.py tests/test_chains.py tests/test_halves.py tests/test_scan.py tests/test_exact_scan.py \
-		tests/test_multiscale.py tests/test_stages.py \
+		ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/kernels tests/scanning tests/codec/test_exact_scan.py \
+		tests/model/test_multiscale.py \
 		-k "not compiled and not registered and not sum_to_one and not frequencies and not tend"; \
 		status=$$?; $(PIP) -e .; exit $$status
 

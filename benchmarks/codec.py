@@ -38,12 +38,12 @@ from PIL import Image
 
 from common import alone, begin, headed, seconds, write
 from pixelrnn import ImageModel, compress, decompress, evaluate, kernels
-from pixelrnn.baselines import encode
+from pixelrnn.cli.common import USER_ERRORS, dataset_of, explain, load_model
 from pixelrnn.codec import Archive, IntegerModel, chunks, container
 from pixelrnn.codec.coding import Encoder
-from pixelrnn.commands.common import USER_ERRORS, dataset_of, explain, load_model
 from pixelrnn.data import SPLITS
-from pixelrnn.likelihood import evenly_spaced
+from pixelrnn.evaluation.baselines import encode
+from pixelrnn.evaluation.likelihood import evenly_spaced
 
 try:
     import imagecodecs

@@ -16,7 +16,7 @@ import torch
 
 import pixelrnn_command
 from pixelrnn.config import MultiScaleConfig
-from pixelrnn.recipes import Recipe, recipes
+from pixelrnn.training.catalogue import Recipe, recipes
 
 __all__ = ["alone", "begin", "headed", "parsed", "parser_of", "peak_memory", "seconds", "side_of", "write"]
 

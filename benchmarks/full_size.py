@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from pixelrnn import Recipe, recipes
-from pixelrnn.commands.reproduce import machine
-from pixelrnn.inspection import flops, parameter_count
-from pixelrnn.multiscale import make_model
-from pixelrnn.training import make_learner, optimise
+from pixelrnn.cli.reproduce import machine
+from pixelrnn.evaluation.inspection import flops, parameter_count
+from pixelrnn.model.multiscale import make_model
+from pixelrnn.training.loop import make_learner, optimise
 
 IMAGES = 60
 """Of each file that is made up."""

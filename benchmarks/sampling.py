@@ -21,10 +21,10 @@ import torch
 
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
-from pixelrnn.multiscale import make_model
-from pixelrnn.native_scan import NativeScan, record
-from pixelrnn.recipes import Recipe
-from pixelrnn.scan import Drawing, Scan, Steps, wave_count
+from pixelrnn.model.multiscale import make_model
+from pixelrnn.scanning.loop import Drawing, Scan, Steps, wave_count
+from pixelrnn.scanning.native import NativeScan, record
+from pixelrnn.training.catalogue import Recipe
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 

@@ -26,9 +26,9 @@ from torch import nn
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import ImageModel, MultiScalePixelRNN, kernels, recipes
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
-from pixelrnn.multiscale import make_model
-from pixelrnn.recipes import Recipe, with_settings
-from pixelrnn.training import make_learner, optimise
+from pixelrnn.model.multiscale import make_model
+from pixelrnn.training.catalogue import Recipe, with_settings
+from pixelrnn.training.loop import make_learner, optimise
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 

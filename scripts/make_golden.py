@@ -1,8 +1,8 @@
-"""Make the archives of tests/golden, which every later version must read, and write just so.
+"""Make the archives of tests/codec/golden, which every later version must read, and write just so.
 
 Do not run it again for the same version of the format: that would hide what the tests are to find.
 
-    python scripts/make_golden.py tests/golden
+    python scripts/make_golden.py tests/codec/golden
 """
 
 import json

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 import pixelrnn
-from pixelrnn import store
-from pixelrnn.checks import check
-from pixelrnn.commands.reproduce import machine
-from pixelrnn.likelihood import evaluate, evenly_spaced
+from pixelrnn.cli.reproduce import machine
+from pixelrnn.evaluation.laws import check
+from pixelrnn.evaluation.likelihood import evaluate, evenly_spaced
+from pixelrnn.model import store
 
-WEIGHTS = Path(pixelrnn.__file__).parent / "weights"
+WEIGHTS = Path(pixelrnn.__file__).parent / "model" / "weights"
 LARGEST = 2_000_000
 """Bytes of a model that may come with the package."""
 PART = 200

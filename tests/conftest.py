@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn import cli
+from pixelrnn.cli import main as cli
 
 
 @dataclass(frozen=True)

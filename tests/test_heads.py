@@ -10,8 +10,8 @@ import pixelrnn
 from pixelrnn.codec.errors import LimitError
 from pixelrnn.heads import SCALES, Categorical, GaussianScaleMixture, Head, LogisticMixture, make_head
 from pixelrnn.kernels import choice
-from pixelrnn.native_scan import NativeScan
-from pixelrnn.scan import Drawing, Steps, wave_count
+from pixelrnn.scanning.loop import Drawing, Steps, wave_count
+from pixelrnn.scanning.native import NativeScan
 
 MIXTURES = [LogisticMixture, GaussianScaleMixture]
 KINDS = ["logistic_mixture", "gaussian_mixture"]

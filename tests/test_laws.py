@@ -13,7 +13,7 @@ from torch import Tensor
 import pixelrnn
 from pixelrnn.layers import Block, Bottleneck, DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM, clone_cache
 from pixelrnn.masks import colour_groups
-from pixelrnn.scan import waves
+from pixelrnn.scanning.loop import waves
 
 SIZES = [(5, 7), (6, 3), (1, 6), (5, 1), (1, 1), (2, 2)]
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]

@@ -16,18 +16,18 @@ from pixelrnn.config import MultiScaleConfig as MultiScaleConfig
 from pixelrnn.data import DataError as DataError
 from pixelrnn.data import Dataset as Dataset
 from pixelrnn.data import load_dataset as load_dataset
-from pixelrnn.likelihood import Evaluation as Evaluation
-from pixelrnn.likelihood import evaluate as evaluate
-from pixelrnn.model import ImageModel as ImageModel
-from pixelrnn.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
-from pixelrnn.multiscale import load as load
-from pixelrnn.networks import PixelRNN as PixelRNN
-from pixelrnn.recipes import Recipe as Recipe
-from pixelrnn.recipes import TrainingConfig as TrainingConfig
-from pixelrnn.recipes import recipes as recipes
-from pixelrnn.scan import scan as scan
-from pixelrnn.shipped import models as models
-from pixelrnn.store import ModelError as ModelError
+from pixelrnn.evaluation.likelihood import Evaluation as Evaluation
+from pixelrnn.evaluation.likelihood import evaluate as evaluate
+from pixelrnn.model.bundled import models as models
+from pixelrnn.model.image_model import ImageModel as ImageModel
+from pixelrnn.model.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
+from pixelrnn.model.multiscale import load as load
+from pixelrnn.model.networks import PixelRNN as PixelRNN
+from pixelrnn.model.store import ModelError as ModelError
+from pixelrnn.scanning.loop import scan as scan
+from pixelrnn.training.catalogue import Recipe as Recipe
+from pixelrnn.training.catalogue import TrainingConfig as TrainingConfig
+from pixelrnn.training.catalogue import recipes as recipes
 
 __version__ = "0.1.0"
 

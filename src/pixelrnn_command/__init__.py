@@ -29,6 +29,6 @@ def settle() -> None:
 def main() -> None:
     """Run the command line."""
     settle()
-    from pixelrnn.cli import main as run
+    from pixelrnn.cli.main import main as run
 
     run()

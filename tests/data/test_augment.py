@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pixelrnn.data.augment import augment
+from pixelrnn.data.augmentation import augment
 
 
 def random(seed=0):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pixelrnn.data import DataError, load_dataset, prepare, quantise
-from pixelrnn.data.prepare import split_photos
+from pixelrnn.data.preparing import split_photos
 
 GENERATOR = np.random.default_rng(0)
 

@@ -18,7 +18,7 @@ from pixelrnn.codec.coding import Decoder, Encoder
 from pixelrnn.codec.container import Contents, Mode
 from pixelrnn.codec.errors import DamagedError
 from pixelrnn.codec.varint import Reader, varint
-from pixelrnn.scan import Scannable
+from pixelrnn.scanning.loop import Scannable
 
 __all__ = ["Symbols", "decode", "encode"]
 

@@ -27,7 +27,7 @@ from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
 from pixelrnn.config import Config, MultiScaleConfig
-from pixelrnn.model import ImageModel
+from pixelrnn.model.image_model import ImageModel
 
 __all__ = ["compress"]
 

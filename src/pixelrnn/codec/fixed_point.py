@@ -21,9 +21,9 @@ from pixelrnn.codec.errors import LimitError
 from pixelrnn.codec.tables import FRACTION
 from pixelrnn.kernels import Kind, Program, Tables
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
-from pixelrnn.multiscale import Upsampling
-from pixelrnn.native_scan import record
-from pixelrnn.networks import Network
+from pixelrnn.model.multiscale import Upsampling
+from pixelrnn.model.networks import Network
+from pixelrnn.scanning.native import record
 
 __all__ = ["fixed_point", "in_integers"]
 

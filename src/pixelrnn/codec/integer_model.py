@@ -20,8 +20,8 @@ from pixelrnn.codec.errors import DamagedError, LimitError
 from pixelrnn.codec.fixed_point import fixed_point, in_integers
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import config_from
-from pixelrnn.model import ImageModel
-from pixelrnn.multiscale import MultiScalePixelRNN, make_model
+from pixelrnn.model.image_model import ImageModel
+from pixelrnn.model.multiscale import MultiScalePixelRNN, make_model
 
 __all__ = ["ARITHMETIC", "LARGEST_MODEL", "IntegerModel"]
 

@@ -5,16 +5,16 @@
 that says why.
 """
 
-from .dataset import SPLITS as SPLITS
-from .dataset import DataError as DataError
-from .dataset import Dataset as Dataset
-from .levels import quantise as quantise
-from .levels import to_grey as to_grey
-from .load import UNDERSTOOD as UNDERSTOOD
-from .load import load_dataset as load_dataset
-from .load import load_images as load_images
-from .prepare import PrepareReport as PrepareReport
-from .prepare import prepare as prepare
+from pixelrnn.data.dataset import SPLITS as SPLITS
+from pixelrnn.data.dataset import DataError as DataError
+from pixelrnn.data.dataset import Dataset as Dataset
+from pixelrnn.data.levels import quantise as quantise
+from pixelrnn.data.levels import to_grey as to_grey
+from pixelrnn.data.loading import UNDERSTOOD as UNDERSTOOD
+from pixelrnn.data.loading import load_dataset as load_dataset
+from pixelrnn.data.loading import load_images as load_images
+from pixelrnn.data.preparing import PrepareReport as PrepareReport
+from pixelrnn.data.preparing import prepare as prepare
 
 __all__ = [
     "SPLITS",

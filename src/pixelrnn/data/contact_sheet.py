@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .levels import to_grey
+from pixelrnn.data.levels import to_grey
 
 __all__ = ["contact_sheet"]
 

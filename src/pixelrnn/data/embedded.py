@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import DataError
-from .splits import Splits
+from pixelrnn.data.dataset import DataError
+from pixelrnn.data.splits import Splits
 
 __all__ = ["FILE", "SHA256", "load_binary_mnist", "pack", "unpack"]
 

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import ALIASES, SPLITS, DataError
-from .pixels import IMAGE_SUFFIXES, as_colours, image_files, read_image
-from .splits import Splits, split_of_path
+from pixelrnn.data.dataset import ALIASES, SPLITS, DataError
+from pixelrnn.data.pixels import IMAGE_SUFFIXES, as_colours, image_files, read_image
+from pixelrnn.data.splits import Splits, split_of_path
 
 __all__ = ["SPLIT_FOLDERS", "fill_images", "load_image_folder", "read_images"]
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import ALIASES, DataError
-from .folders import fill_images
-from .pixels import as_colours
-from .splits import Splits, hold_out, permuted_split
+from pixelrnn.data.dataset import ALIASES, DataError
+from pixelrnn.data.folders import fill_images
+from pixelrnn.data.pixels import as_colours
+from pixelrnn.data.splits import Splits, hold_out, permuted_split
 
 __all__ = ["load_hub"]
 

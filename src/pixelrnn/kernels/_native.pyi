@@ -78,7 +78,7 @@ class Build:
     ) -> None: ...
 
 class Scan:
-    """A scan of a batch; see `pixelrnn.native_scan`."""
+    """A scan of a batch; see `pixelrnn.scanning.native`."""
 
     state_size: int
     """Numbers an image."""

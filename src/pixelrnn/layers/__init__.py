@@ -6,11 +6,11 @@ from pixelrnn.layers.base import Composite as Composite
 from pixelrnn.layers.base import Layer as Layer
 from pixelrnn.layers.base import clone_cache as clone_cache
 from pixelrnn.layers.base import reorder_cache as reorder_cache
-from pixelrnn.layers.conv import MaskedConv2d as MaskedConv2d
-from pixelrnn.layers.conv import gather_taps as gather_taps
+from pixelrnn.layers.blocks import Block as Block
+from pixelrnn.layers.blocks import Bottleneck as Bottleneck
+from pixelrnn.layers.convolution import MaskedConv2d as MaskedConv2d
+from pixelrnn.layers.convolution import gather_taps as gather_taps
 from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM as DiagonalBiLSTM
-from pixelrnn.layers.residual import Block as Block
-from pixelrnn.layers.residual import Bottleneck as Bottleneck
 from pixelrnn.layers.row_lstm import RowLSTM as RowLSTM
 
 __all__ = [

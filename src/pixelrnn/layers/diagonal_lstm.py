@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pixelrnn import kernels
 from pixelrnn.kernels import FLOATING, Kind, Register, reference
 from pixelrnn.layers.base import Cache, Layer
-from pixelrnn.layers.conv import MaskedConv2d
+from pixelrnn.layers.convolution import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
 from pixelrnn.masks import colour_groups
 

@@ -1,0 +1,1 @@
+"""Drawing: pictures of images, figures and charts."""

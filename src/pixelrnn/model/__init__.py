@@ -1,0 +1,1 @@
+"""Models: PixelRNN and Multi-Scale PixelRNN, their folders, the Hub, and the bundled ones."""

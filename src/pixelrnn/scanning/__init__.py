@@ -1,0 +1,1 @@
+"""The raster loop and its readers: the loop, steps in PyTorch and in C++, sampling, particles."""

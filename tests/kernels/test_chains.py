@@ -1,0 +1,286 @@
+"""Chains of convolutions in one call of the native kernels, against the same lines one by one in the reference."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixelrnn import ModelConfig, PixelRNN, kernels
+from pixelrnn.kernels import Kind, Program, choice, native, reference
+from pixelrnn.layers import Composite, MaskedConv2d
+from tests.kernels.test_kernels import BUILDS, assert_close, doubled, fresh_choice, results, use
+
+__all__ = ["fresh_choice"]
+
+KERNELS = [(1, 1), (3, 3), (1, 3), (5, 3), (3, 1)]
+
+
+@st.composite
+def chains(draw):
+    """Lines (kernel, or None for a sum; input, other, rectify), and features by register; the last is the output."""
+    features, lines = [draw(st.integers(1, 40))], []
+    for number in range(draw(st.integers(1, 7))):
+        source = draw(st.integers(max(0, number - 2), number))
+        outputs = draw(st.sampled_from([1, 3, 16, 21, features[0], features[source]]))
+        others = [register for register, width in enumerate(features) if width == outputs]
+        other = draw(st.sampled_from([-1, *others]))
+        sums = [register for register, width in enumerate(features) if width == features[source]]
+        if draw(st.integers(0, 4)) == 0:
+            lines.append((None, source, draw(st.sampled_from(sums)), False))
+            outputs = features[source]
+        else:
+            lines.append((draw(st.sampled_from(KERNELS)), source, other, draw(st.booleans())))
+        features.append(outputs)
+    return lines, features
+
+
+def tensors_of(lines, features, batch, height, width):
+    """x, then weight and bias of each convolution."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(batch, features[0], height, width)]
+    for number, (kernel, source, _, _) in enumerate(lines):
+        if kernel:
+            taps = kernel[0] // 2 * kernel[1] + kernel[1] // 2 + 1
+            shapes += [(features[number + 1], features[source], taps), (features[number + 1],)]
+    scale = [1.0] + [0.3] * (len(shapes) - 1)
+    return [
+        (torch.randn(shape, generator=generator) * factor).requires_grad_()
+        for shape, factor in zip(shapes, scale, strict=True)
+    ]
+
+
+def in_one_call(lines, halves=False):
+    def run(x, *tensors):
+        program, rest = Program(), iter(tensors)
+        registers = [program.register(x.shape[1])]
+        for kernel, source, other, rectify in lines:
+            if kernel is None:
+                registers.append(registers[source] + registers[other])
+                continue
+            weight, bias = next(rest), next(rest)
+            onto = registers[other] if other >= 0 else None
+            line = program.add(
+                Kind.CONVOLVE, registers[source], len(bias), (weight, bias), kernel=kernel, rectify=rectify, onto=onto
+            )
+            registers.append(line)
+        return native.convolve_chain(x, program, registers[-1].number, halves)
+
+    return run
+
+
+def one_by_one(lines, convolve=reference.convolve):
+    def run(x, *tensors):
+        maps, rest = [x], iter(tensors)
+        for kernel, source, other, rectify in lines:
+            base = maps[other] if other >= 0 else None
+            if kernel is None:
+                maps.append(maps[source] + base)
+            else:
+                maps.append(convolve(maps[source], next(rest), next(rest), kernel, rectify, base))
+        return maps[-1]
+
+    return run
+
+
+def results_of_all(function, tensors):
+    """As `results`, with zeros for tensors that no line leads to the output."""
+
+    def touching(*each):
+        return function(*each) + sum(tensor.sum() for tensor in each) * 0
+
+    return results(touching, tensors)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(chains(), st.integers(0, 5), st.integers(1, 9), st.integers(1, 9))
+def test_chains_agree_with_the_reference(chain, batch, height, width):
+    lines, features = chain
+    tensors = tensors_of(lines, features, batch, height, width)
+    truth = results_of_all(one_by_one(lines), doubled(tensors))
+    threads = torch.get_num_threads()
+    for name in BUILDS:
+        with pytest.MonkeyPatch.context() as patch:
+            use(patch, name)
+            torch.set_num_threads(1)  # all images in one task
+            alone = results_of_all(in_one_call(lines), tensors)
+            torch.set_num_threads(threads)
+            ours = results_of_all(in_one_call(lines), tensors)
+            assert_close(ours, truth)
+            assert_close(alone, truth)
+            with torch.no_grad():  # nothing is kept
+                assert torch.equal(in_one_call(lines)(*tensors), in_one_call(lines)(*tensors).clone())
+                torch.testing.assert_close(in_one_call(lines)(*tensors), ours[0])
+
+
+RESIDUAL = (
+    [((1, 1), 0, -1, True), ((3, 3), 1, -1, True), ((1, 1), 2, 0, True), (None, 3, 0, False)],
+    [32, 16, 16, 32, 32],
+)
+
+
+def test_numbers_of_threads_agree_in_a_chain():
+    lines, features = RESIDUAL
+    tensors = tensors_of(lines, features, 11, 7, 6)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(results(in_one_call(lines), tensors))
+            for one, other in zip(found[-1], results(in_one_call(lines), tensors), strict=True):
+                assert torch.equal(one, other)
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert_close(other, found[0])
+
+
+def test_a_gradient_is_computed_only_of_what_asks_for_it():
+    lines, features = RESIDUAL
+    x, *tensors = tensors_of(lines, features, 2, 4, 5)
+    whole = results(in_one_call(lines), [x, *tensors])
+    output = in_one_call(lines)(x.detach(), *tensors)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(output.shape, generator=generator, dtype=torch.float64).float()
+    for one, other in zip(torch.autograd.grad(output, tensors, weights), whole[2:], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_chain_of_other_memory_layouts():
+    lines, features = RESIDUAL
+    x, *tensors = tensors_of(lines, features, 3, 4, 5)
+    other = x.detach().contiguous(memory_format=torch.channels_last)[:, :, ::2].repeat_interleave(2, 2)[:, :, :4]
+    truth = results(one_by_one(lines), doubled([other, *tensors]))
+    assert_close(results(in_one_call(lines), [other.requires_grad_(), *tensors]), truth)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_pixelcnn_is_one_chain_and_agrees_with_the_reference(residual, skip, colours, monkeypatch):
+    config = ModelConfig(
+        network="pixelcnn", layers=3, hidden=6, head=5, colours=colours, levels=4, residual=residual, skip=skip
+    )
+    torch.manual_seed(0)
+    model = PixelRNN(config)
+    images = torch.randint(4, (3, colours, 6, 5))
+    calls = []
+    real = native.convolve_chain
+    monkeypatch.setattr(native, "convolve_chain", lambda *each: calls.append(each) or real(*each))
+
+    def both():
+        log_prob = model.log_prob(images)
+        return [log_prob.detach(), *torch.autograd.grad(log_prob.sum(), list(model.parameters()))]
+
+    ours = both()
+    assert len(calls) == 1
+    use(monkeypatch, "reference")
+    assert_close(ours, both())
+    assert len(calls) == 1
+
+
+def test_large_or_compiled_or_double_chains_go_part_by_part(monkeypatch):
+    monkeypatch.setattr(native, "convolve_chain", lambda *_: pytest.fail("was called"))
+    torch.manual_seed(0)
+    config = ModelConfig(network="pixelcnn", layers=1, hidden=4, head=5)
+    x = torch.randn(1, 8, 3, 3)
+    large = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=200, head=5))
+    assert large.trunk.open_weights() > kernels.LARGE
+    assert large.trunk(torch.randn(1, 400, 3, 3)).shape == (1, 1, 3, 3)
+    trunk = PixelRNN(config).trunk
+    assert trunk.double()(x.double()).dtype == torch.float64
+    trunk.float()
+    compiled = torch.compile(trunk, backend="aot_eager", fullgraph=True)
+    assert compiled(x).shape == (1, 1, 3, 3)
+
+
+def test_a_chain_that_is_too_large_is_made_of_smaller_ones(monkeypatch):
+    calls = []
+    real = native.convolve_chain
+    monkeypatch.setattr(native, "convolve_chain", lambda *each: calls.append(each) or real(*each))
+    model = PixelRNN(ModelConfig(network="pixelcnn", layers=2, hidden=64, head=100))
+    part = model.trunk.part("block0")
+    assert isinstance(part, Composite)
+    assert part.open_weights() == 128 * 64 + 64 * 64 * 5 + 64 * 128
+    monkeypatch.setattr(kernels, "LARGE", part.open_weights())
+    model.log_prob(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
+    assert len(calls) == 2
+
+
+def test_tensors_of_a_chain_that_do_not_fit_are_errors():
+    x = torch.zeros(1, 3, 4, 4)
+    program = Program()
+    tensors = torch.zeros(5, 3, 4), torch.zeros(5)
+    program.add(Kind.CONVOLVE, program.register(3), 5, tensors, kernel=(3, 3))
+    with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(5, 3, 4\): must be .* \(5, 3, 5\)"):
+        native.convolve_chain(x, program, 1)
+    with pytest.raises(ValueError, match=r"x is torch\.float32 and has 2 features: the chain begins with 3"):
+        native.convolve_chain(x[:, :2], program, 1)
+    with pytest.raises(ValueError, match="register 0 of a program of CONVOLVE: must be that of the last line"):
+        native.convolve_chain(x, program, 0)
+    with pytest.raises(ValueError, match="register 0 of a program of nothing"):
+        native.convolve_chain(x, Program(), 0)
+    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
+        program.add(Kind.CONVOLVE, program.register(3), 3, tensors, onto=program.register(5))
+    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
+        program.register(3) + program.register(5)
+    program.add(Kind.DIAGONAL_LSTM, program.register(3), 3)
+    with pytest.raises(ValueError, match="a program of CONVOLVE, DIAGONAL_LSTM"):
+        native.convolve_chain(x, program, program.registers - 1)
+
+
+def test_second_derivatives_of_a_chain_are_refused_by_name():
+    lines, features = RESIDUAL
+    tensors = tensors_of(lines, features, 1, 2, 2)
+    output = in_one_call(lines)(*tensors)
+    for loss in (output.square().sum(), output.sum()):
+        for wanted in (tensors[:1], tensors[1:2]):
+            (gradient,) = torch.autograd.grad(loss, wanted, create_graph=True)
+            with pytest.raises(RuntimeError, match="no second derivatives: set the environment variable"):
+                gradient.square().sum().backward(retain_graph=True)
+
+
+def test_recording_says_what_has_no_kernel():
+    layer = MaskedConv2d("B", (1, 1), torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+
+    class Whole(Composite):
+        joins_only = True
+
+        def compose(self, apply, x):
+            return apply("part", x)
+
+    inner = Whole({"part": layer})
+    outer = Whole({"part": inner})
+    program = Program()
+    assert outer.record(program.register(3)).number == 1
+    with pytest.raises(TypeError, match="Whole: has no step in C"):
+        inner.record(program.register(3), rectify=True)
+    with pytest.raises(TypeError, match="behind a ReLU"):
+        program.add(Kind.ROW_LSTM, program.register(3), 3, rectify=True)
+    assert choice.chosen() != "reference"
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_a_composite_may_do_what_no_chain_can(name, monkeypatch):
+    use(monkeypatch, name)
+    groups = torch.zeros(3, dtype=torch.int64)
+
+    class Gated(Composite):
+        def compose(self, apply, x):
+            return torch.sigmoid(apply("gate", x)) * apply("value", x).relu()
+
+    torch.manual_seed(0)
+    layer = Gated({part: MaskedConv2d("B", (3, 3), groups, groups) for part in ("gate", "value")})
+    x = torch.randn(2, 3, 4, 5)
+    gate, value = layer.part("gate")(x), layer.part("value")(x)
+    torch.testing.assert_close(layer(x), torch.sigmoid(gate) * value.relu())
+    with pytest.raises(TypeError, match=r"Gated: has no step in C\+\+$"):
+        layer.record(Program().register(3))
+
+
+def test_maps_that_a_hook_has_moved_in_memory():
+    lines, features = RESIDUAL
+    tensors = tensors_of(lines, features, 2, 4, 5)
+    truth = results(in_one_call(lines), tensors)
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.contiguous(), lambda saved: saved):
+        for one, other in zip(results(in_one_call(lines), tensors), truth, strict=True):
+            assert torch.equal(one, other)
