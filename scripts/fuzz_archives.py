@@ -22,9 +22,10 @@ from unittest import mock
 import torch
 
 from pixelrnn import ModelConfig, PixelRNN
-from pixelrnn.codec import Archive, ArchiveError, IntegerModel, compress, container, decompress
+from pixelrnn.codec import Archive, IntegerModel, compress, container, decompress
 from pixelrnn.codec.varint import varint
 from pixelrnn.config import NETWORKS
+from pixelrnn.errors import ArchiveError
 
 SLOWEST, MOST_KIB = 300.0, 3 << 20
 """Seconds that an archive may take, and KiB by which memory may grow."""

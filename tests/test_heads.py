@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pixelrnn
-from pixelrnn.codec.errors import LimitError
+from pixelrnn.errors import LimitError
 from pixelrnn.heads import SCALES, Categorical, GaussianScaleMixture, Head, LogisticMixture, make_head
 from pixelrnn.kernels import choice
 from pixelrnn.scanning.loop import Drawing, Steps, wave_count

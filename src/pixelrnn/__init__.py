@@ -8,7 +8,6 @@ Reference: Pixel Recurrent Neural Networks (van den Oord et al., 2016), arXiv:16
 """
 
 from pixelrnn.codec import Archive as Archive
-from pixelrnn.codec import ArchiveError as ArchiveError
 from pixelrnn.codec import compress as compress
 from pixelrnn.codec import decompress as decompress
 from pixelrnn.config import ModelConfig as ModelConfig
@@ -16,6 +15,8 @@ from pixelrnn.config import MultiScaleConfig as MultiScaleConfig
 from pixelrnn.data import DataError as DataError
 from pixelrnn.data import Dataset as Dataset
 from pixelrnn.data import load_dataset as load_dataset
+from pixelrnn.errors import ArchiveError as ArchiveError
+from pixelrnn.errors import ModelError as ModelError
 from pixelrnn.evaluation.likelihood import Evaluation as Evaluation
 from pixelrnn.evaluation.likelihood import evaluate as evaluate
 from pixelrnn.model.bundled import models as models
@@ -23,7 +24,6 @@ from pixelrnn.model.image_model import ImageModel as ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
 from pixelrnn.model.multiscale import load as load
 from pixelrnn.model.networks import PixelRNN as PixelRNN
-from pixelrnn.model.store import ModelError as ModelError
 from pixelrnn.scanning.loop import scan as scan
 from pixelrnn.training.catalogue import Recipe as Recipe
 from pixelrnn.training.catalogue import TrainingConfig as TrainingConfig

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 import pixelrnn
+from pixelrnn import files
 from pixelrnn.cli import console
 from pixelrnn.drawing import charts
-from pixelrnn.model import store
 
 from .helpers import TINY, data_of
 
@@ -323,7 +323,7 @@ def test_a_full_disk_is_one_line(refused, old_run, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = {path.name: path.read_bytes() for path in old_run.iterdir()}
-    monkeypatch.setattr(store, "flush", flush)
+    monkeypatch.setattr(files, "flush", flush)
     message = refused("train", "--resume", "--out", "m", "--steps", "3")
     assert re.fullmatch(r"pixelrnn: m/[\w.]+: No space left on device\n", message)
     assert {path.name: path.read_bytes() for path in old_run.iterdir()} == before

@@ -11,22 +11,11 @@ from hypothesis import strategies as st
 
 import pixelrnn
 from pixelrnn import MultiScalePixelRNN
-from pixelrnn.codec import (
-    Archive,
-    ArchiveError,
-    DamagedError,
-    ForeignError,
-    IntegerModel,
-    NewerError,
-    WrongModelError,
-    chunks,
-    compress,
-    decompress,
-    integer_model,
-)
+from pixelrnn.codec import Archive, IntegerModel, chunks, compress, decompress, integer_model
 from pixelrnn.codec.container import Contents, Mode
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import NETWORKS
+from pixelrnn.errors import ArchiveError, DamagedError, ForeignError, NewerError, WrongModelError
 
 from .archive_models import content, images_of, make, scales
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
-from pixelrnn.codec import LimitError, coding, tables
+from pixelrnn.codec import coding, tables
 from pixelrnn.codec import fixed_point as module
 from pixelrnn.codec.fixed_point import fixed_point
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
+from pixelrnn.errors import LimitError
 from pixelrnn.kernels import choice
 from pixelrnn.kernels.choice import BUILDS
 from pixelrnn.scanning.loop import Steps, waves

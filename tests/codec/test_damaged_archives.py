@@ -11,22 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixelrnn.codec import (
-    Archive,
-    ArchiveError,
-    DamagedError,
-    IntegerModel,
-    archive,
-    compress,
-    compression,
-    container,
-    decompress,
-    integer_model,
-)
+from pixelrnn.codec import Archive, IntegerModel, archive, compress, compression, container, decompress, integer_model
 from pixelrnn.codec.container import Mode
 from pixelrnn.codec.memory import scan_bytes
 from pixelrnn.codec.varint import varint
 from pixelrnn.config import NETWORKS
+from pixelrnn.errors import ArchiveError, DamagedError
 
 from .archive_models import images_of, make
 

@@ -8,13 +8,13 @@ import torch
 
 import pixelrnn
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
+from pixelrnn.errors import CheckpointError
 from pixelrnn.evaluation import inspection
 from pixelrnn.model.multiscale import Upsampling
 from pixelrnn.model.networks import Network
 from pixelrnn.scanning.loop import Steps
 from pixelrnn.scanning.native import NativeScan
 from pixelrnn.training import loop as training
-from pixelrnn.training.checkpoint import CheckpointError
 from tests.model.multiscale_models import all_images, images_of, make, seeded
 from tests.test_laws import NETWORKS, keep_relus_open, shake
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 import pixelrnn
-from pixelrnn import ModelConfig, ModelError, PixelRNN
+from pixelrnn import ModelConfig, ModelError, PixelRNN, files
 from pixelrnn.model import store
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -123,11 +123,11 @@ def test_provenance_that_json_cannot_hold_leaves_the_previous_model(folder, smal
 
 
 def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
-    with pytest.raises(FileNotFoundError) as caught, store.atomic_path(tmp_path / "none" / "file"):
+    with pytest.raises(FileNotFoundError) as caught, files.atomic_path(tmp_path / "none" / "file"):
         pass
     assert caught.value.filename == str(tmp_path / "none" / "file")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError) as caught, store.atomic_path(tmp_path / "folder"):
+    with pytest.raises(IsADirectoryError) as caught, files.atomic_path(tmp_path / "folder"):
         pass
     assert caught.value.filename == str(tmp_path / "folder")
     assert not temporaries(tmp_path)
@@ -135,10 +135,10 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
 
 def test_errors_inside_an_atomic_write_pass_through(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(KeyboardInterrupt), store.atomic_path(tmp_path / "file") as temporary:
+    with pytest.raises(KeyboardInterrupt), files.atomic_path(tmp_path / "file") as temporary:
         temporary.write_text("new")
         raise KeyboardInterrupt
-    with pytest.raises(FileNotFoundError, match="elsewhere"), store.atomic_path(tmp_path / "file"):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), files.atomic_path(tmp_path / "file"):
         (tmp_path / "elsewhere").read_text()
     assert listing(tmp_path) == {"file": b"old"}
 

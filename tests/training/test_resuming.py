@@ -15,10 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from pixelrnn import PixelRNN
-from pixelrnn.model import store
-from pixelrnn.training.checkpoint import CheckpointError
-from pixelrnn.training.loop import Interrupted, TrainingError
+from pixelrnn import PixelRNN, files
+from pixelrnn.errors import CheckpointError, Interrupted, TrainingError
 from tests.training.training_runs import (
     MODEL,
     NETWORKS,
@@ -252,7 +250,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_training(go, tmp_path):
 
 @pytest.mark.parametrize("failing", ["checkpoint.safetensors", "model.safetensors", "config.json"])
 def test_a_full_disk_keeps_the_previous_checkpoint(go, images, tmp_path, monkeypatch, failing):
-    real, left = store.flush, [3 if failing == "config.json" else 2]  # config.json is flushed twice a save
+    real, left = files.flush, [3 if failing == "config.json" else 2]  # config.json is flushed twice a save
 
     def flush(path):
         left[0] -= f".{failing}." in path.name
@@ -262,10 +260,10 @@ def test_a_full_disk_keeps_the_previous_checkpoint(go, images, tmp_path, monkeyp
 
     config = dataclasses.replace(SHORT, validations=8, average=0.0)
     go(config, folder="whole", validation=images)
-    monkeypatch.setattr(store, "flush", flush)
+    monkeypatch.setattr(files, "flush", flush)
     with pytest.raises(OSError, match=rf"No space left on device: '.*run/{failing}'"):
         go(config, validation=images)
-    monkeypatch.setattr(store, "flush", real)
+    monkeypatch.setattr(files, "flush", real)
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".tmp")]
     assert progress(tmp_path / "run")["step"] < 8
     PixelRNN.load(tmp_path / "run")

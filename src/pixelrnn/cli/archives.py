@@ -21,8 +21,8 @@ from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import CHUNK, Contents
 from pixelrnn.data import load_images
 from pixelrnn.data.levels import to_grey
+from pixelrnn.files import atomic_path
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.store import atomic_path
 
 __all__ = ["compress", "decompress", "inspect"]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pixelrnn.model.store import finite
+from pixelrnn.files import finite
 
 __all__ = ["TrainingDisplay", "counted", "error", "say", "show_json", "table"]
 

@@ -15,14 +15,14 @@ import torch
 from pixelrnn.cli import console
 from pixelrnn.cli.common import Stopped, load_model
 from pixelrnn.cli.show import size_of
-from pixelrnn.cli.train import train, write_json
+from pixelrnn.cli.train import train
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.drawing import charts, figures
 from pixelrnn.evaluation import inspection
 from pixelrnn.evaluation.baselines import Baseline, all_baselines, left_out
 from pixelrnn.evaluation.laws import check
+from pixelrnn.files import atomic_path, write_json
 from pixelrnn.model.multiscale import load
-from pixelrnn.model.store import atomic_path
 from pixelrnn.training.checkpoint import checksum
 from pixelrnn.training.loop import unit_of
 from pixelrnn.training.paper_tables import QUICK, Result, Row, Table, figure_of, markdown, read_result, tables

@@ -26,16 +26,16 @@ from pixelrnn.cli.common import (
 from pixelrnn.config import config_from
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.drawing import charts, figures
+from pixelrnn.errors import CheckpointError, Interrupted
 from pixelrnn.evaluation import inspection
+from pixelrnn.files import write_json
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import make_model
-from pixelrnn.model.store import atomic_path, finite
 from pixelrnn.training.catalogue import Recipe, TrainingConfig, recipes, with_settings
-from pixelrnn.training.checkpoint import CheckpointError
-from pixelrnn.training.loop import Interrupted, rounds, unit_of
+from pixelrnn.training.loop import rounds, unit_of
 from pixelrnn.training.loop import train as run_training
 
-__all__ = ["train", "write_json"]
+__all__ = ["train"]
 
 
 RUN_FILES = (
@@ -246,12 +246,6 @@ def _fitted(recipe: Recipe, data: str | None, dataset: Dataset, changes: dict[st
 def _discard(folder: Path) -> None:
     for name in RUN_FILES:
         (folder / name).unlink(missing_ok=True)
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(finite(content), indent=2) + "\n", encoding="utf-8")
 
 
 def _announce(recipe: Recipe, model: ImageModel, dataset: Dataset, device: torch.device, folder: Path) -> None:

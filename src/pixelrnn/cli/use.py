@@ -29,9 +29,9 @@ from pixelrnn.data import load_images
 from pixelrnn.drawing import figures, pictures
 from pixelrnn.evaluation.baselines import all_baselines, left_out
 from pixelrnn.evaluation.likelihood import Scorer, bits_per_dim, evenly_spaced
+from pixelrnn.files import atomic_path
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN
-from pixelrnn.model.store import atomic_path
 
 __all__ = ["complete", "evaluate_model", "join", "sample", "score", "surprise"]
 

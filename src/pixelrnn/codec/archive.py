@@ -13,11 +13,11 @@ from torch import Tensor
 from pixelrnn.codec import chunks, container
 from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import Chunk, Contents, Mode
-from pixelrnn.codec.errors import DamagedError, WrongModelError
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
 from pixelrnn.config import Config, MultiScaleConfig
+from pixelrnn.errors import DamagedError, WrongModelError
 from pixelrnn.model.image_model import ImageModel
 
 __all__ = ["Archive", "decompress"]

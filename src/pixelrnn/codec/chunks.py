@@ -16,8 +16,8 @@ from PIL import Image
 
 from pixelrnn.codec.coding import Decoder, Encoder
 from pixelrnn.codec.container import Contents, Mode
-from pixelrnn.codec.errors import DamagedError
 from pixelrnn.codec.varint import Reader, varint
+from pixelrnn.errors import DamagedError
 from pixelrnn.scanning.loop import Scannable
 
 __all__ = ["Symbols", "decode", "encode"]

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelrnn.codec.errors import DamagedError
 from pixelrnn.codec.frequencies import frequencies
 from pixelrnn.codec.range_coder import PRECISION
 from pixelrnn.codec.tables import exponential
+from pixelrnn.errors import DamagedError
 from pixelrnn.kernels.choice import wanted
 from pixelrnn.scanning import native as native_scan
 from pixelrnn.scanning.loop import Scannable, follow, scan

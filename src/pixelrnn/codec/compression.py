@@ -22,11 +22,11 @@ from pixelrnn.codec.container import (
     Contents,
     Mode,
 )
-from pixelrnn.codec.errors import ArchiveError, DamagedError
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
 from pixelrnn.config import Config, MultiScaleConfig
+from pixelrnn.errors import ArchiveError, DamagedError
 from pixelrnn.model.image_model import ImageModel
 
 __all__ = ["compress"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
 
-from pixelrnn.codec.errors import DamagedError, ForeignError, NewerError
 from pixelrnn.codec.varint import Reader, varint
+from pixelrnn.errors import DamagedError, ForeignError, NewerError
 
 __all__ = [
     "CHUNK",

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn.codec import tables
-from pixelrnn.codec.errors import LimitError
 from pixelrnn.codec.tables import FRACTION
+from pixelrnn.errors import LimitError
 from pixelrnn.kernels import Kind, Program, Tables
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
 from pixelrnn.model.multiscale import Upsampling

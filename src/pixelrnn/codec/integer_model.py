@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from pixelrnn.codec import tables
-from pixelrnn.codec.errors import DamagedError, LimitError
 from pixelrnn.codec.fixed_point import fixed_point, in_integers
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import config_from
+from pixelrnn.errors import DamagedError, LimitError
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN, make_model
 

@@ -3,7 +3,7 @@
 A number is cut in groups of 7 bits, the lowest first; the top bit of a byte says that another follows.
 """
 
-from pixelrnn.codec.errors import DamagedError
+from pixelrnn.errors import DamagedError
 
 __all__ = ["Reader", "varint"]
 

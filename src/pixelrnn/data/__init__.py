@@ -6,7 +6,6 @@ that says why.
 """
 
 from pixelrnn.data.dataset import SPLITS as SPLITS
-from pixelrnn.data.dataset import DataError as DataError
 from pixelrnn.data.dataset import Dataset as Dataset
 from pixelrnn.data.levels import quantise as quantise
 from pixelrnn.data.levels import to_grey as to_grey
@@ -15,6 +14,7 @@ from pixelrnn.data.loading import load_dataset as load_dataset
 from pixelrnn.data.loading import load_images as load_images
 from pixelrnn.data.preparing import PrepareReport as PrepareReport
 from pixelrnn.data.preparing import prepare as prepare
+from pixelrnn.errors import DataError as DataError
 
 __all__ = [
     "SPLITS",

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import ALIASES, SPLITS, DataError, check_levels
+from pixelrnn.data.dataset import ALIASES, SPLITS, check_levels
 from pixelrnn.data.idx import DEFLATE_LIMIT
 from pixelrnn.data.splits import Splits, permuted_split
+from pixelrnn.errors import DataError
 
 __all__ = ["load_array_file", "npz_headers", "read_image_arrays", "read_npy", "read_npz"]
 

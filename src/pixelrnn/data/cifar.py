@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import DataError
 from pixelrnn.data.splits import Splits, hold_out
+from pixelrnn.errors import DataError
 
 __all__ = ["find_cifar_folder", "load_cifar_archive", "load_cifar_folder", "read_batch"]
 

@@ -9,14 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "DataError", "Dataset", "check_levels", "split_name"]
+from pixelrnn.errors import DataError
+
+__all__ = ["SPLITS", "Dataset", "check_levels", "split_name"]
 
 SPLITS: Final = ("train", "validation", "test")
 ALIASES: Final = {"valid": "validation", "val": "validation"}
-
-
-class DataError(ValueError):
-    """Data that are wrong, damaged or unusable: the message says where, what was found, what is right."""
 
 
 @dataclass(frozen=True, eq=False)

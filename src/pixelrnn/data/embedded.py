@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import DataError
 from pixelrnn.data.splits import Splits
+from pixelrnn.errors import DataError
 
 __all__ = ["FILE", "SHA256", "load_binary_mnist", "pack", "unpack"]
 

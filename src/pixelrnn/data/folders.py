@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import ALIASES, SPLITS, DataError
+from pixelrnn.data.dataset import ALIASES, SPLITS
 from pixelrnn.data.pixels import IMAGE_SUFFIXES, as_colours, image_files, read_image
 from pixelrnn.data.splits import Splits, split_of_path
+from pixelrnn.errors import DataError
 
 __all__ = ["SPLIT_FOLDERS", "fill_images", "load_image_folder", "read_images"]
 

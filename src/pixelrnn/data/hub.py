@@ -7,10 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import ALIASES, DataError
+from pixelrnn.data.dataset import ALIASES
 from pixelrnn.data.folders import fill_images
 from pixelrnn.data.pixels import as_colours
 from pixelrnn.data.splits import Splits, hold_out, permuted_split
+from pixelrnn.errors import DataError
 
 __all__ = ["load_hub"]
 

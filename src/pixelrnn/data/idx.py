@@ -11,8 +11,8 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import DataError
 from pixelrnn.data.splits import Splits, hold_out, permuted_split
+from pixelrnn.errors import DataError
 
 __all__ = ["DEFLATE_LIMIT", "find_idx_files", "is_idx_file", "load_idx_file", "load_idx_folder", "read_idx"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelrnn.data.arrays import npz_headers, read_npz
-from pixelrnn.data.dataset import DataError
 from pixelrnn.data.folders import read_images
 from pixelrnn.data.pixels import image_files
 from pixelrnn.data.splits import Splits, hold_out
+from pixelrnn.errors import DataError
 
 __all__ = ["HELD_OUT", "find_png_folders", "is_npz_folder", "load_npz_folder", "load_png_folders"]
 

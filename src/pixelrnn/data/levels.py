@@ -8,7 +8,8 @@ The 256 greys fall into `K` bins as even as integers allow, so the brightest gre
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.dataset import DataError, check_levels
+from pixelrnn.data.dataset import check_levels
+from pixelrnn.errors import DataError
 
 __all__ = ["quantise", "requantise", "to_grey"]
 

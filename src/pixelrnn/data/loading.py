@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pixelrnn.data.arrays import load_array_file, read_image_arrays
 from pixelrnn.data.cifar import find_cifar_folder, load_cifar_archive, load_cifar_folder
-from pixelrnn.data.dataset import SPLITS, DataError, Dataset, check_levels
+from pixelrnn.data.dataset import SPLITS, Dataset, check_levels
 from pixelrnn.data.embedded import load_binary_mnist
 from pixelrnn.data.folders import load_image_folder
 from pixelrnn.data.hub import load_hub
@@ -21,6 +21,7 @@ from pixelrnn.data.imagenet import find_png_folders, is_npz_folder, load_npz_fol
 from pixelrnn.data.levels import quantise, requantise, to_grey
 from pixelrnn.data.pixels import IMAGE_SUFFIXES, as_colours, image_files, read_image
 from pixelrnn.data.splits import Splits
+from pixelrnn.errors import DataError
 
 __all__ = ["UNDERSTOOD", "load_dataset", "load_images"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pixelrnn.data.dataset import DataError
+from pixelrnn.errors import DataError
 
 __all__ = ["ALPHAS", "IMAGE_SUFFIXES", "as_colours", "image_files", "open_image", "read_image"]
 

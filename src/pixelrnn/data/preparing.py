@@ -15,11 +15,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pixelrnn.data.contact_sheet import contact_sheet
-from pixelrnn.data.dataset import SPLITS, DataError, check_levels
+from pixelrnn.data.dataset import SPLITS, check_levels
 from pixelrnn.data.levels import quantise
 from pixelrnn.data.pixels import ALPHAS, image_files, open_image
 from pixelrnn.data.splits import path_fraction, permutation
-from pixelrnn.model.store import atomic_path
+from pixelrnn.errors import DataError
+from pixelrnn.files import atomic_path
 
 __all__ = ["PrepareReport", "prepare", "split_photos"]
 

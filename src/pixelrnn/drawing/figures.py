@@ -24,7 +24,7 @@ from PIL import Image
 
 from pixelrnn.drawing.pictures import INK, ArrayLike, as_array, to_picture
 from pixelrnn.drawing.plotting import FAINT, MUTED, SKY, VERMILLION, colour_bar, make_panels, rendered
-from pixelrnn.model.store import atomic_path
+from pixelrnn.files import atomic_path
 
 __all__ = [
     "ANIMATED",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pixelrnn.errors import ModelError
 from pixelrnn.model import store
 
 __all__ = ["ShippedModel", "find", "models"]
@@ -54,7 +55,7 @@ def find(path: str | Path) -> Path:
     if name in (known := {folder.name for folder in WEIGHTS.iterdir()}):
         return WEIGHTS / name
     names = ", ".join(sorted(known)) or "none"
-    raise store.ModelError(
+    raise ModelError(
         f"{path}: no such model folder, with config.json and model.safetensors; the models that come with the package "
         f"are {names}"
     )

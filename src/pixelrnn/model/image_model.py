@@ -14,6 +14,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from pixelrnn.config import ModelConfig, MultiScaleConfig
+from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
 from pixelrnn.model import store
 from pixelrnn.scanning import sampling
@@ -308,7 +309,7 @@ class ImageModel(
                     name: tuple(value.shape) for name, value in cls.from_config(folder.config).state_dict().items()
                 }
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
-            raise store.ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
+            raise ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
         weights = folder.weights(shapes)
         with torch.random.fork_rng():
             model = cls.from_config(folder.config)

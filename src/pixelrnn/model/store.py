@@ -6,10 +6,7 @@ the names and shapes of that network, in float32, or in float16, which is half a
 
 import json
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,68 +16,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-__all__ = ["FORMAT_VERSION", "ModelError", "ModelFolder", "atomic_path", "download", "finite", "open_folder", "save"]
+from pixelrnn.errors import ModelError
+from pixelrnn.files import atomic_path, flush
+
+__all__ = ["FORMAT_VERSION", "ModelFolder", "download", "open_folder", "save"]
 
 FORMAT = "pixelrnn"
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 1 << 20
-
-
-class ModelError(ValueError):
-    """A model folder that cannot be used: missing, damaged, foreign or newer than this package."""
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success it replaces `path`, flushed; on failure it is removed.
-
-    Raises:
-        OSError: the folder cannot be written, or is full; `path` is as it was.
-    """
-    path = Path(path)
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        flush(path.parent)
-    except OSError as error:
-        # People know the file by its own name, not by the temporary one.
-        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def finite(value: Any) -> Any:
-    """A value for JSON: numbers that are not finite become None."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def save(

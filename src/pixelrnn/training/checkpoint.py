@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pixelrnn.config import Config, ModelConfig
-from pixelrnn.model.store import atomic_path
+from pixelrnn.errors import CheckpointError
+from pixelrnn.files import atomic_path
 from pixelrnn.training.catalogue import TrainingConfig
 
 __all__ = [
-    "CheckpointError",
     "Progress",
     "checksum",
     "describe_run",
@@ -34,10 +34,6 @@ __all__ = [
 ]
 
 FORMAT = "pixelrnn-checkpoint-2"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged, or of another run."""
 
 
 @dataclass

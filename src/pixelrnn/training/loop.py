@@ -22,13 +22,13 @@ from torch.optim import Optimizer
 from pixelrnn import kernels
 from pixelrnn.config import Config
 from pixelrnn.data.augmentation import augment
+from pixelrnn.errors import CheckpointError, Interrupted, TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, bits_per_dim, evaluate, evenly_spaced
+from pixelrnn.files import finite
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import load, make_model
-from pixelrnn.model.store import finite
 from pixelrnn.training.catalogue import TrainingConfig
 from pixelrnn.training.checkpoint import (
-    CheckpointError,
     Progress,
     describe_run,
     load_checkpoint,
@@ -40,9 +40,7 @@ from pixelrnn.training.checkpoint import (
 from pixelrnn.training.interrupts import stop_signals
 
 __all__ = [
-    "Interrupted",
     "Learner",
-    "TrainingError",
     "batch_indices",
     "learning_rate",
     "make_learner",
@@ -59,14 +57,6 @@ TRAINING_A_VALIDATION = 4.0
 
 Report = Callable[[dict[str, Any]], None]
 """Receives each metrics record as it is made."""
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why, and what is kept."""
-
-
-class Interrupted(TrainingError):
-    """The user stopped training; everything is saved."""
 
 
 def unit_of(levels: int) -> str:

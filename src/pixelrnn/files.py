@@ -1,0 +1,70 @@
+"""Files that are written whole or not at all."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["atomic_path", "finite", "flush", "write_json"]
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; on success it replaces `path`, flushed; on failure it is removed.
+
+    Raises:
+        OSError: the folder cannot be written, or is full; `path` is as it was.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        flush(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        # People know the file by its own name, not by the temporary one.
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(finite(content), indent=2) + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON: numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
