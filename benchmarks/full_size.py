@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pixelrnn import Recipe, recipes
 from pixelrnn.cli.reproduce import machine
 from pixelrnn.evaluation.inspection import flops, parameter_count
-from pixelrnn.model.multiscale import make_model
+from pixelrnn.model.loading import make_model
 from pixelrnn.training.loop import make_learner, optimise
 
 IMAGES = 60

@@ -21,7 +21,7 @@ import torch
 
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
-from pixelrnn.model.multiscale import make_model
+from pixelrnn.model.loading import make_model
 from pixelrnn.scanning.loop import Drawing, Scan, Steps, wave_count
 from pixelrnn.scanning.native import NativeScan, record
 from pixelrnn.training.catalogue import Recipe

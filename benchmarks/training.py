@@ -26,7 +26,7 @@ from torch import nn
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import ImageModel, MultiScalePixelRNN, kernels, recipes
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
-from pixelrnn.model.multiscale import make_model
+from pixelrnn.model.loading import make_model
 from pixelrnn.training.catalogue import Recipe, with_settings
 from pixelrnn.training.loop import make_learner, optimise
 

@@ -1,7 +1,7 @@
 """What defines a model."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -20,7 +20,8 @@ NetworkName = Literal["pixelcnn", "row_lstm", "diagonal_bilstm"]
 HeadKind = Literal["softmax", "logistic_mixture", "gaussian_mixture"]
 LARGEST = 2**16
 """The largest side of an image of several scales."""
-NETWORKS: tuple[NetworkName, ...] = ("pixelcnn", "row_lstm", "diagonal_bilstm")
+NETWORKS: list[str] = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
+"""Those of the paper, and others that were registered, see `pixelrnn.layers.cores.register_core`."""
 HEAD_KINDS: tuple[HeadKind, ...] = ("softmax", "logistic_mixture", "gaussian_mixture")
 
 
@@ -47,7 +48,7 @@ class ModelConfig:
         ValueError, TypeError: a field out of its range or of another type.
     """
 
-    network: NetworkName
+    network: NetworkName | str
     colours: int = 1
     levels: int = 2
     layers: int = 7
@@ -61,7 +62,7 @@ class ModelConfig:
     components: int = 10
 
     def __post_init__(self) -> None:
-        choices: dict[str, tuple[str, ...]] = {"network": NETWORKS, "head_kind": HEAD_KINDS}
+        choices: dict[str, Collection[str]] = {"network": NETWORKS, "head_kind": HEAD_KINDS}
         for name, known in choices.items():
             if (found := getattr(self, name)) not in known:
                 raise ValueError(f"{name}={found!r}: must be one of {', '.join(map(repr, known))}")

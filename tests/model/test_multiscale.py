@@ -10,8 +10,8 @@ import pixelrnn
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
 from pixelrnn.errors import CheckpointError
 from pixelrnn.evaluation import inspection
-from pixelrnn.model.multiscale import Upsampling
-from pixelrnn.model.networks import Network
+from pixelrnn.model.network import Network
+from pixelrnn.model.upsampling import Upsampling
 from pixelrnn.scanning.loop import Steps
 from pixelrnn.scanning.native import NativeScan
 from pixelrnn.training import loop as training

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelrnn import ModelConfig, Recipe, TrainingConfig, recipes
-from pixelrnn.model.multiscale import make_model
+from pixelrnn.model.loading import make_model
 from pixelrnn.training import loop as training
 from pixelrnn.training.catalogue import with_settings
 

@@ -15,7 +15,8 @@ from pixelrnn.errors import TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, Evaluation, Scorer, evaluate
 from pixelrnn.model import store
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.multiscale import MultiScalePixelRNN, load
+from pixelrnn.model.loading import load
+from pixelrnn.model.multiscale import MultiScalePixelRNN
 from pixelrnn.training.catalogue import recipes
 from pixelrnn.training.loop import unit_of
 

@@ -16,7 +16,8 @@ from pixelrnn.drawing import figures
 from pixelrnn.evaluation import inspection
 from pixelrnn.model.bundled import models
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.multiscale import MultiScalePixelRNN, make_model
+from pixelrnn.model.loading import make_model
+from pixelrnn.model.multiscale import MultiScalePixelRNN
 from pixelrnn.training.catalogue import recipes
 from pixelrnn.training.loop import unit_of
 from pixelrnn.training.paper_tables import figure_of

@@ -30,7 +30,7 @@ from pixelrnn.errors import CheckpointError, Interrupted
 from pixelrnn.evaluation import inspection
 from pixelrnn.files import write_json
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.multiscale import make_model
+from pixelrnn.model.loading import make_model
 from pixelrnn.training.catalogue import Recipe, TrainingConfig, recipes, with_settings
 from pixelrnn.training.loop import rounds, unit_of
 from pixelrnn.training.loop import train as run_training

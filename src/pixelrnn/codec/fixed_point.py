@@ -10,7 +10,9 @@ Shape letters: `h` features of an LSTM.
 """
 
 import copy
-from typing import TypeVar
+import operator
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +23,9 @@ from pixelrnn.codec.tables import FRACTION
 from pixelrnn.errors import LimitError
 from pixelrnn.kernels import Kind, Program, Tables
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
-from pixelrnn.model.multiscale import Upsampling
-from pixelrnn.model.networks import Network
-from pixelrnn.scanning.native import record
+from pixelrnn.model.network import Network
+from pixelrnn.model.upsampling import Upsampling
+from pixelrnn.scanning.native import program_of
 
 __all__ = ["fixed_point", "in_integers"]
 
@@ -47,6 +49,11 @@ class _Integers:
         self._sigmoid, self._tanh = (
             torch.from_numpy(table.astype(np.float64)) for table in (tables.sigmoid(), tables.tanh())
         )
+        self.functions: dict[Any, Callable[..., Tensor]] = {
+            torch.sigmoid: self.sigmoid,
+            torch.tanh: self.tanh,
+            operator.mul: lambda one, other: self.rescaled(one * other),
+        }
 
     def tables(self, levels: int) -> Tables:
         return Tables(_encoded(levels), self._sigmoid, self._tanh)
@@ -116,7 +123,11 @@ def in_integers(model: nn.Module) -> None:
         if isinstance(module, Network):
             if (kind := module.config.head_kind) != "softmax":
                 raise LimitError(f"head_kind={kind!r}: only models with a softmax can be used for archives")
-            _prove(record(module.first, module.trunk, module.conditioning))
+            module.traced.read()
+            try:
+                _prove(program_of(module))
+            except TypeError as error:
+                raise LimitError(f"{error}, and no integers: it cannot be used for archives") from None
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             # Taps of a deconvolution that meet at a position are fewer than all.
             inputs = (0, 2, 3) if isinstance(module, nn.ConvTranspose2d) else (1, 2, 3)
@@ -150,25 +161,32 @@ def _prove(program: Program) -> None:
         LimitError: one may be inexact.
     """
     bounds = {-1: ONE}  # of what is in each register
-    for line in program.lines:
-        x, other = bounds[line.input], bounds[line.other] if line.other >= 0 else 0.0
-        if line.kind == Kind.CONDITIONING:
-            largest = bound = FEATURE
-        elif line.kind == Kind.JOIN:
-            largest = bound = max(x, other)
-        elif line.kind == Kind.ADD:
-            largest = bound = x + other
-        elif line.kind in (Kind.ROW_LSTM, Kind.DIAGONAL_LSTM):
-            weight, bias, states, hidden, cell = line.tensors
-            h, c = (max(most, float(init.abs().max())) for most, init in ((ONE, hidden), (CELL, cell)))
-            gates = weight.abs().sum((2, 3)) * x + states.abs().sum((2, 3)) * h + bias.abs()
-            # Of the gates, and of f ⊙ c + i ⊙ g; the maps of two directions are added up.
-            largest, bound = max(float(gates.max()), ONE * (c + ONE)), len(weight) * h
-        else:
-            weight, bias = line.tensors
-            largest, bound = float((weight.abs().sum((1, 2)) * x + bias.abs()).max()), FEATURE + other
-        _bounded(line.kind.name, max(largest, bound))
-        bounds[line.output] = bound
+    for instruction in program.instructions:
+        x, other = bounds[instruction.input], bounds[instruction.other] if instruction.other >= 0 else 0.0
+        match instruction.kind:
+            case Kind.CONDITIONING:
+                largest = bound = FEATURE
+            case Kind.CONCATENATE:
+                largest = bound = max(x, other)
+            case Kind.ADD:
+                largest = bound = x + other
+            case Kind.MULTIPLY:
+                largest, bound = x * other, FEATURE
+            case Kind.SIGMOID | Kind.TANH:
+                largest = bound = ONE
+            case Kind.RELU | Kind.SELECT:
+                largest = bound = x
+            case Kind.ROW_LSTM | Kind.DIAGONAL_LSTM:
+                weight, bias, states, hidden, cell = instruction.tensors
+                h, c = (max(most, float(init.abs().max())) for most, init in ((ONE, hidden), (CELL, cell)))
+                gates = weight.abs().sum((2, 3)) * x + states.abs().sum((2, 3)) * h + bias.abs()
+                # Of the gates, and of f ⊙ c + i ⊙ g; the maps of two directions are added up.
+                largest, bound = max(float(gates.max()), ONE * (c + ONE)), len(weight) * h
+            case Kind.FIRST | Kind.CONVOLVE:
+                weight, bias = instruction.tensors
+                largest, bound = float((weight.abs().sum((1, 2)) * x + bias.abs()).max()), FEATURE + other
+        _bounded(instruction.kind.name, max(largest, bound))
+        bounds[instruction.output] = bound
 
 
 def _largest(tensor: Tensor | None) -> float:

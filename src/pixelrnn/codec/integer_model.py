@@ -21,7 +21,9 @@ from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import config_from
 from pixelrnn.errors import DamagedError, LimitError
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.multiscale import MultiScalePixelRNN, make_model
+from pixelrnn.model.loading import make_model
+from pixelrnn.model.multiscale import MultiScalePixelRNN
+from pixelrnn.model.names import version_1_name
 
 __all__ = ["ARITHMETIC", "LARGEST_MODEL", "IntegerModel"]
 
@@ -100,7 +102,7 @@ class IntegerModel:
 
 
 def _parameters(model: ImageModel) -> list[tuple[str, torch.Tensor]]:
-    return sorted(model.state_dict().items())
+    return sorted(model.state_dict().items(), key=lambda item: version_1_name(item[0]))
 
 
 def _without_defaults(config: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `M` sy
 import torch
 from torch import Tensor, nn
 
-from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
+from pixelrnn.layers import MaskedConv2d
+from pixelrnn.layers.tracing import layers_of
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN
 
@@ -31,25 +32,16 @@ def flops(model: ImageModel, height: int, width: int) -> int:
         ValueError: images of a size that the model has not.
     """
     model.config.check_size(height, width)
-    if isinstance(model, MultiScalePixelRNN):
-        return sum(_flops(scale, int(size), int(size)) for size, scale in model.scales.items())
-    return _flops(model, height, width)
-
-
-def _flops(module: nn.Module, height: int, width: int) -> int:
-    """Of all layers of maps of H × W; convolutions that are not masked are those of an `Upsampling`."""
-    pixel = 0
-    for layer in module.modules():
-        if isinstance(layer, MaskedConv2d):
-            pixel += 2 * int(layer.mask.sum())
-        elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
-            pixel += 2 * layer.state_to_state.numel()
-    upsampling = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    area, total = height * width, 0
-    for layer in reversed(upsampling):
-        area //= layer.stride[0] ** 2
-        total += 2 * layer.weight.numel() * area
-    return pixel * height * width + total
+    total = 0
+    for scale in model.scales:
+        network, area = scale.network, -(-height // scale.spacing) * -(-width // scale.spacing)
+        layers = [network.first, *(layer for _, layer in layers_of(network.trunk, network.traced.graph))]
+        total += 2 * area * sum(layer.open_weights() for layer in layers)
+        for layer in reversed(list(scale.upsampling or ())):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                area //= layer.stride[0] ** 2
+                total += 2 * layer.weight.numel() * area
+    return total
 
 
 def context(model: ImageModel, images: Tensor, row: int, col: int) -> Tensor:

@@ -11,6 +11,8 @@ Shape letters: `D` directions, `B` batch, `F` features, `h` features of the LSTM
 input-to-state map, `T` neighbours.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,18 +22,18 @@ from pixelrnn.kernels.arithmetic import Arithmetic as Arithmetic
 from pixelrnn.kernels.arithmetic import Tables as Tables
 from pixelrnn.kernels.choice import chosen as chosen
 from pixelrnn.kernels.choice import multiplies_bfloat16 as multiplies_bfloat16
+from pixelrnn.kernels.program import Instruction as Instruction
 from pixelrnn.kernels.program import Kind as Kind
 from pixelrnn.kernels.program import Program as Program
-from pixelrnn.kernels.program import Register as Register
 from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
 
 __all__ = [
     "FLOATING",
     "Arithmetic",
+    "Instruction",
     "Kind",
     "Program",
-    "Register",
     "Tables",
     "Weights",
     "chains",
@@ -179,22 +181,22 @@ def chains(x: Tensor, weights: int) -> bool:
     return weights <= (LARGE_CHAIN if _halves(x) else LARGE)
 
 
-def convolve_chain(x: Tensor, program: Program, output: Register) -> Tensor:
+def convolve_chain(x: Tensor, program: Program, tensors: Sequence[Tensor]) -> Tensor:
     """Do a chain of convolutions, and sums, an image at a time.
 
     Args:
         x: (B, F, H, W), register 0 of the program; `chains` must allow it.
-        program: lines of kind CONVOLVE (its tensors are weight and bias of `convolve`) and ADD.
-        output: what the last line writes.
+        program: instructions of kind CONVOLVE and ADD; the last one writes the output.
+        tensors: weight and bias of each convolution, as of `convolve`, one after the other.
 
     Returns:
-        (B, F', H, W), that register.
+        (B, F', H, W).
 
     Raises:
-        ValueError: tensors that do not fit, lines of another kind, or another register than that of the last line.
+        ValueError: tensors that do not fit, or instructions of another kind.
         RuntimeError: second derivatives.
     """
-    return native.convolve_chain(x, program, output.number, _halves(x))
+    return native.convolve_chain(x, program.instructions, program.registers, tensors, _halves(x))
 
 
 def _in_cpp(x: Tensor, weight: Tensor) -> bool:

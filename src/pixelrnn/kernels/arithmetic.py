@@ -3,7 +3,9 @@
 Shape letters: `h` features of an LSTM.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +29,10 @@ class Arithmetic(Protocol):
     """How layers round, and what their non-linearities are; ReLU and sums are what they are."""
 
     @property
+    def functions(self) -> Mapping[Any, Callable[..., Tensor]]:
+        """What it does in place of functions of single positions, such as `torch.tanh`."""
+
+    @property
     def dtype(self) -> torch.dtype:
         """What the kernels in C++ take for it."""
 
@@ -47,6 +53,7 @@ class _Floating:
     """Floating point, in whatever precision tensors have."""
 
     dtype = torch.float32
+    functions: Mapping[Any, Callable[..., Tensor]] = MappingProxyType({})
 
     def tables(self, levels: int) -> Tables | None:
         return None

@@ -1,22 +1,26 @@
-"""What a network does to the features of a position, written down: how the kernels in C++ are told of it.
+"""A network as instructions for the kernels in C++, lowered from its graph.
 
-`compose` of a composite layer is called with registers in place of tensors, and what it does to them is the program.
+`fold` rewrites a graph so that a ReLU before a convolution, and a sum after it, belong to the convolution; `lower` then
+writes an instruction for each node. The scan in C++, chains of convolutions and the proof that integers are exact read
+the same instructions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, fx, nn
 
-__all__ = ["Kind", "Line", "Program", "Register"]
+__all__ = ["Instruction", "Kind", "Program", "fold", "lower"]
 
 
 class Kind(IntEnum):
-    """What a line does; as `Layer` in `scan.hpp`."""
+    """What an instruction does; as `Layer` in `scan.hpp`."""
 
     FIRST = 0
     CONVOLVE = 1
@@ -24,23 +28,28 @@ class Kind(IntEnum):
     DIAGONAL_LSTM = 3
     ADD = 4
     CONDITIONING = 5
-    JOIN = 6
+    CONCATENATE = 6
+    MULTIPLY = 7
+    SIGMOID = 8
+    TANH = 9
+    RELU = 10
+    SELECT = 11
 
 
-class Line(NamedTuple):
-    """A step of a program.
+class Instruction(NamedTuple):
+    """What is done to the features of a position.
 
     Attributes:
         kind: what it does.
-        input: register that is read; -1: the image, or what is given at a position beside it.
-        other: register that is added, or whose features follow; -1: none.
-        output: register that is written, by this line alone.
+        input: register that is read; -1: the image, or what is given at a position from outside.
+        other: register that is added, multiplied, or whose features follow; -1: none.
+        output: register that is written, by this instruction alone.
         features: of input.
         outputs: features of output.
-        above: rows of the kernel above its centre.
+        above: rows of the kernel above its centre; of `SELECT`, the first feature.
         side: columns of the kernel on either side of it.
         rectify: whether max(0, input) is read.
-        tensors: of the layer, as the kernels take them.
+        tensors: of the layer, as the kernels take them; () if they were not asked for.
     """
 
     kind: Kind
@@ -49,85 +58,200 @@ class Line(NamedTuple):
     output: int
     features: int
     outputs: int
-    above: int
-    side: int
-    rectify: bool
-    tensors: tuple[Tensor, ...]
+    above: int = 0
+    side: int = 0
+    rectify: bool = False
+    tensors: tuple[Tensor, ...] = ()
 
 
 @dataclass
 class Program:
-    """Lines, in order, and how many registers they use."""
+    """Instructions in order.
 
-    lines: list[Line] = field(default_factory=list)
-    registers: int = 0
+    Attributes:
+        instructions: in order.
+        widths: features of each register.
+        layers: the layer of each instruction; None where it has none.
+    """
 
-    def register(self, features: int) -> Register:
-        """A register that no line writes yet."""
-        self.registers += 1
-        return Register(self, self.registers - 1, features)
+    instructions: list[Instruction] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    layers: list[Any] = field(default_factory=list)
+
+    @property
+    def registers(self) -> int:
+        """How many registers there are."""
+        return len(self.widths)
+
+    def register(self, features: int) -> int:
+        """A new register, of so many features: its number."""
+        self.widths.append(features)
+        return len(self.widths) - 1
 
     def add(
         self,
         kind: Kind,
-        source: Register | None,
+        source: int,
         outputs: int,
-        tensors: Sequence[Tensor] = (),
         *,
+        other: int = -1,
         features: int = 0,
-        kernel: tuple[int, int] = (1, 1),
-        rectify: bool = False,
-        onto: Register | None = None,
-    ) -> Register:
-        """Append a line; what it computes is in a new register.
+        layer: Any = None,
+        **options: Any,
+    ) -> int:
+        """Append an instruction; what it computes is in a new register, whose number is returned.
 
         Args:
             kind: what it does.
-            source: what it reads; None: the image, which has so many `features`.
+            source: the register that it reads; -1: none.
             outputs: features of what it computes.
-            tensors: of the layer.
-            features: see `source`.
-            kernel: height and width, both odd.
-            rectify: whether a ReLU comes first.
-            onto: what the result is added to.
+            other: see `Instruction`.
+            features: of what is read, if that is no register.
+            layer: whose instruction it is.
+            options: other fields of `Instruction`.
 
         Raises:
-            TypeError: a ReLU before a recurrent layer, which no kernel has.
-            ValueError: `onto` has not so many features.
+            ValueError: another number of features is added or multiplied.
         """
-        if onto is not None and onto.features != outputs:
-            raise ValueError(f"{outputs} features are added to {onto.features}: must be as many")
-        if kind in (Kind.ROW_LSTM, Kind.DIAGONAL_LSTM):
-            if rectify:
-                raise TypeError("a recurrent layer behind a ReLU has no step in C++")
-            if onto is not None:
-                return onto + self.add(kind, source, outputs, tensors, kernel=kernel)
-        number, features = (-1, features) if source is None else (source.number, source.features)
-        output, other = self.register(outputs), -1 if onto is None else onto.number
-        above, side = kernel[0] // 2, kernel[1] // 2
-        self.lines.append(
-            Line(kind, number, other, output.number, features, outputs, above, side, rectify, tuple(tensors))
-        )
-        return output
-
-    def conditioning(self, features: int) -> Register:
-        """Read the features that are given at the position."""
-        return self.add(Kind.CONDITIONING, None, features, features=features)
-
-    def join(self, first: Register, second: Register) -> Register:
-        """The features of a register, and after them those of another."""
-        output = self.register(first.features + second.features)
-        numbers = first.number, second.number, output.number, first.features, output.features
-        self.lines.append(Line(Kind.JOIN, *numbers, 0, 0, False, ()))
+        if other >= 0 and kind != Kind.CONCATENATE and self.widths[other] != outputs:
+            raise ValueError(f"{outputs} features meet {self.widths[other]}: must be as many")
+        output = self.register(outputs)
+        features = features if source < 0 else self.widths[source]
+        self.instructions.append(Instruction(kind, source, other, output, features, outputs, **options))
+        self.layers.append(layer)
         return output
 
 
-class Register(NamedTuple):
-    """Stands for the features of a position, where `compose` expects a tensor of them."""
+def fold(graph: fx.Graph, modules: Mapping[str, Any]) -> fx.Graph:
+    """Let convolutions do the ReLU before them and the sum after them.
 
-    program: Program
-    number: int
-    features: int
+    Args:
+        graph: see `pixelrnn.layers.trace`; it is not changed.
+        modules: of the network, by name.
 
-    def __add__(self, other: Register) -> Register:  # type: ignore[override]
-        return self.program.add(Kind.ADD, self, self.features, onto=other)
+    Returns:
+        Another graph, in which nodes of convolutions have keywords: `rectify`, and `onto`, the maps that are added.
+    """
+    copied = fx.Graph()
+    output = copied.graph_copy(graph, {})
+    copied.output(output)
+    position = {node: n for n, node in enumerate(copied.nodes)}
+
+    def convolves(node: Any) -> bool:
+        return isinstance(node, fx.Node) and _kind(node, modules) == Kind.CONVOLVE
+
+    for node in list(copied.nodes):
+        if node.target is torch.relu and all(convolves(user) for user in node.users):
+            for user in list(node.users):
+                user.replace_input_with(node, node.args[0])
+                user.kwargs = {**user.kwargs, "rectify": True}
+            copied.erase_node(node)
+    for node in list(copied.nodes):
+        if node.target is not operator.add or not all(isinstance(term, fx.Node) for term in node.args):
+            continue
+        # Of two convolutions, the one that comes later is added onto the other.
+        terms = sorted(node.all_input_nodes, key=position.__getitem__, reverse=True)
+        if len(terms) < 2:  # of a value to itself
+            continue
+        for convolution, onto in (terms, reversed(terms)):
+            if (
+                convolves(convolution)
+                and len(convolution.users) == 1
+                and "onto" not in convolution.kwargs
+                and onto is not convolution
+            ):
+                with copied.inserting_before(node):
+                    folded = copied.call_module(
+                        convolution.target, convolution.args, {**convolution.kwargs, "onto": onto}
+                    )
+                position[folded] = position[node]
+                node.replace_all_uses_with(folded)
+                copied.erase_node(node)
+                copied.erase_node(convolution)
+                break
+    return copied
+
+
+def lower(
+    nodes: Iterable[Any],
+    modules: Mapping[str, Any],
+    program: Program,
+    registers: dict[Any, int],
+    *,
+    tensors: bool,
+) -> None:
+    """Write an instruction for each node of a folded graph.
+
+    Args:
+        nodes: some of it, in order; placeholders and the output are passed over.
+        modules: of the network, by name.
+        program: appended to.
+        registers: where the values of nodes are; that of each node is added.
+        tensors: whether to take the tensors of layers along.
+
+    Raises:
+        TypeError: there is no such kernel.
+    """
+    for node in nodes:
+        if node.op == "call_module":
+            layer: Any = modules[str(node.target)]
+            kind, rectify = _kind(node, modules), bool(node.kwargs.get("rectify"))
+            if kind is None:
+                raise TypeError(f"{type(layer).__name__}: has no step in C++")
+            (source,), onto = node.args, node.kwargs.get("onto")
+            rows, cols = layer.window
+            registers[node] = program.add(
+                kind,
+                registers[source],
+                layer.outputs,
+                other=-1 if onto is None else registers[onto],
+                layer=layer,
+                above=rows // 2,
+                side=cols // 2,
+                rectify=rectify,
+                tensors=tuple(layer.operands()) if tensors else (),
+            )
+        elif node.op == "call_function" and node.target not in (torch.chunk, torch.split):
+            registers[node] = _lower_function(node, program, registers)
+
+
+def _lower_function(node: Any, program: Program, registers: dict[Any, int]) -> int:
+    inputs = node.args[0] if node.target is torch.cat else node.args
+    sources = [registers.get(source, -1) for source in inputs if isinstance(source, fx.Node)]
+    if node.target is operator.getitem:
+        return _lower_part(node, program, registers)
+    if len(sources) == len(inputs) and not any(source < 0 for source in sources):
+        if node.target is torch.cat:
+            total = sources[0]
+            for source in sources[1:]:
+                total = program.add(
+                    Kind.CONCATENATE, total, program.widths[total] + program.widths[source], other=source
+                )
+            return total
+        binary, unary = BINARY.get(node.target), UNARY.get(node.target)
+        if binary is not None:
+            return program.add(binary, sources[0], program.widths[sources[0]], other=sources[1])
+        if unary is not None:
+            return program.add(unary, sources[0], program.widths[sources[0]])
+    name = getattr(node.target, "__name__", node.target)
+    raise TypeError(f"{name}{'' if len(sources) == len(inputs) else ' with a number'}: has no step in C++")
+
+
+def _lower_part(node: Any, program: Program, registers: dict[Any, int]) -> int:
+    """One of the parts that `torch.chunk` or `torch.split` gives."""
+    whole, index = node.args
+    source, sizes = registers[whole.args[0]], whole.args[1]
+    width = program.widths[source]
+    if whole.target is torch.chunk:
+        sizes = -(-width // sizes)
+    widths = [min(sizes, width - at) for at in range(0, width, sizes)] if isinstance(sizes, int) else list(sizes)
+    first = sum(widths[:index]) if index >= 0 else width - sum(widths[index:])
+    return program.add(Kind.SELECT, source, widths[index], above=first)
+
+
+BINARY: dict[Callable[..., Any], Kind] = {operator.add: Kind.ADD, operator.mul: Kind.MULTIPLY}
+UNARY: dict[Callable[..., Any], Kind] = {torch.relu: Kind.RELU, torch.tanh: Kind.TANH, torch.sigmoid: Kind.SIGMOID}
+
+
+def _kind(node: fx.Node, modules: Mapping[str, Any]) -> Kind | None:
+    return getattr(modules[str(node.target)], "kind", None) if node.op == "call_module" else None

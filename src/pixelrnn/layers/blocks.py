@@ -1,4 +1,4 @@
-"""The blocks that the networks are stacked from.
+"""The blocks that the networks are stacked from: plain modules, made of layers.
 
 Shape letters: `B` batch, `F` features, `h` features of a layer, `H` rows, `W` columns, `N` positions visited together.
 """
@@ -6,93 +6,77 @@ Shape letters: `B` batch, `F` features, `h` features of a layer, `H` rows, `W` c
 from typing import final
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from pixelrnn.kernels import FLOATING
-from pixelrnn.layers.base import Apply, Composite, Layer
 from pixelrnn.layers.convolution import MaskedConv2d
-from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM
-from pixelrnn.layers.row_lstm import RowLSTM
 from pixelrnn.masks import colour_groups, with_conditioning
 
 __all__ = ["Block", "Bottleneck"]
 
 
 @final
-class Bottleneck(Composite):
+class Bottleneck(nn.Module):
     """The inside of a PixelCNN block: ReLU → 1 × 1 (2h → h) → ReLU → k × k (h → h).
 
     Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5; Sec. 3.6 for conditioning,
-    which follows the 2h features of its input. It is never negative, so the ReLU leaves it as it is, and what the 1 × 1
-    convolution makes of it is added before the k × k one.
+    which follows the 2h features of its input. Conditioning is never negative, so the ReLU leaves it as it is, and what
+    the 1 × 1 convolution makes of it is added before the k × k one.
 
     Args:
         hidden: h.
         colours: C.
         kernel: k, odd.
-        conditioning: features of it.
+        conditioning: how many features of conditioning there are.
     """
 
-    joins_only = True
-
     def __init__(self, hidden: int, colours: int, kernel: int = 3, conditioning: int = 0) -> None:
-        wide, narrow = (
-            with_conditioning(colour_groups(2 * hidden, colours), conditioning),
-            colour_groups(hidden, colours),
-        )
-        super().__init__(
-            {
-                "reduce": MaskedConv2d("B", (1, 1), wide, narrow),
-                "convolve": MaskedConv2d("B", (kernel, kernel), narrow, narrow),
-            }
-        )
+        super().__init__()
+        wide = with_conditioning(colour_groups(2 * hidden, colours), conditioning)
+        narrow = colour_groups(hidden, colours)
+        self.reduce = MaskedConv2d("B", (1, 1), wide, narrow)
+        self.convolve = MaskedConv2d("B", (kernel, kernel), narrow, narrow)
 
-    def compose(self, apply: Apply, x: Tensor) -> Tensor:
-        """Join the parts: (B, 2h, …) → (B, h, …)."""
-        return apply("convolve", apply("reduce", x, rectify=True), rectify=True)
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2h, …) → (B, h, …)."""
+        maps: Tensor = self.convolve(F.relu(self.reduce(F.relu(x))))
+        return maps
 
 
 @final
-class Block(Composite):
+class Block(nn.Module):
     """A layer, a 1 × 1 convolution back to the width of the stream, and (if `residual`) the input added.
 
-    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5. Conditioning, if there is
-    any, is read by the layer beside the input (Sec. 3.6).
+    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.3, Fig. 5; Sec. 3.6 for conditioning,
+    which the layer reads with its input.
 
     Args:
-        core: 2h features, and those of conditioning, → h: a `RowLSTM`, a `DiagonalBiLSTM` or a `Bottleneck`.
+        core: 2h features, and those of conditioning, → h: a `RowLSTM`, a `DiagonalBiLSTM`, a `Bottleneck` or your own.
         hidden: h.
         colours: C.
         residual: add the input.
         rectify: apply a ReLU between the layer and the 1 × 1 convolution.
+        conditioned: whether the layer reads conditioning.
     """
 
-    joins_only = True
-    conditioned = True
-
-    def __init__(self, core: Layer, hidden: int, colours: int, *, residual: bool = True, rectify: bool = False) -> None:
+    def __init__(
+        self,
+        core: nn.Module,
+        hidden: int,
+        colours: int,
+        *,
+        residual: bool = True,
+        rectify: bool = False,
+        conditioned: bool = False,
+    ) -> None:
+        super().__init__()
         wide, narrow = colour_groups(2 * hidden, colours), colour_groups(hidden, colours)
-        super().__init__({"core": core, "widen": MaskedConv2d("B", (1, 1), narrow, wide)})
-        self.residual, self.rectify = residual, rectify
+        self.core = core
+        self.widen = MaskedConv2d("B", (1, 1), narrow, wide)
+        self.residual, self.rectify, self.conditioned = residual, rectify, conditioned
 
     def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """Compute all positions, with a recurrent layer in one pass: (B, 2h, H, W) → (B, 2h, H, W)."""
-        core, widen = self.part("core"), self.part("widen")
-        fused = core.arithmetic is FLOATING and not self.rectify
-        if fused and isinstance(core, RowLSTM | DiagonalBiLSTM) and isinstance(widen, MaskedConv2d):
-            weight = widen.open_taps().flatten(1)
-            if conditioning is None:
-                return core.projected(x, weight, widen.bias, residual=self.residual)
-            output = core.projected(torch.cat([x, conditioning], 1), weight, widen.bias, residual=False)
-            return x + output if self.residual else output
-        return super().forward(x, conditioning)
-
-    def compose(self, apply: Apply, x: Tensor) -> Tensor:
-        """Join the parts: (B, 2h, …) → (B, 2h, …)."""
-        if apply.conditioning is not None:
-            output = apply("core", apply.with_conditioning(x))
-            return apply("widen", output, rectify=self.rectify, onto=x if self.residual else None)
-        if not self.residual:
-            return apply("widen", apply("core", x), rectify=self.rectify)
-        x, output = apply.beside("core", x)
-        return apply("widen", output, rectify=self.rectify, onto=x)
+        """(B, 2h, …), and conditioning (B, c, …) if the layer reads it → (B, 2h, …)."""
+        features = self.core(x if conditioning is None or not self.conditioned else torch.cat([x, conditioning], 1))
+        output: Tensor = self.widen(F.relu(features) if self.rectify else features)
+        return x + output if self.residual else output

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import FLOATING, Kind, Register, reference
+from pixelrnn.kernels import FLOATING, Kind, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.masks import MaskType, convolution_mask
 
@@ -57,7 +57,7 @@ class MaskedConv2d(Layer):
 
     mask: Tensor
     offsets: Tensor
-    convolutional = True
+    kind = Kind.CONVOLVE
 
     def __init__(self, mask_type: MaskType, kernel: tuple[int, int], groups_in: Tensor, groups_out: Tensor) -> None:
         super().__init__()
@@ -67,7 +67,8 @@ class MaskedConv2d(Layer):
         self.register_buffer("offsets", _offsets(height, width), persistent=False)
         open_taps = mask.flatten(2)[:, :, : len(self.offsets)]
         self.masked = mask.is_meta or not bool(open_taps.all())
-        self.kernel = kernel
+        self.window = kernel
+        self.features, self.outputs = len(groups_in), len(groups_out)
         self.slope = width // 2 + 1 if height > 1 else 1
         self.weight = nn.Parameter(torch.empty_like(mask))
         self.bias = nn.Parameter(torch.zeros(len(groups_out)))
@@ -84,40 +85,26 @@ class MaskedConv2d(Layer):
         """The weight that is used, of the taps of `offsets`: (F', F, T)."""
         # Taps after the centre are closed whole; often the mask closes nothing else.
         taps = (self.weight * self.mask if self.masked else self.weight).flatten(2)
-        return taps if self.kernel == (1, 1) else taps[:, :, : len(self.offsets)]
+        return taps if self.window == (1, 1) else taps[:, :, : len(self.offsets)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve whole maps: (B, F, H, W) → (B, F', H, W)."""
-        return self.joined(x)
+        if self.arithmetic is FLOATING:
+            return kernels.convolve(x, self.open_taps(), self.bias, self.window)
+        product = reference.convolve(x, self.open_taps(), self.bias, self.window, False, None)
+        return self.arithmetic.rescaled(product)
 
-    def joined(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
-        """See `Layer.joined`; that is one pass over the maps."""
-        if self.arithmetic is not FLOATING:
-            product = reference.convolve(x, self.open_taps(), self.bias, self.kernel, rectify, None)
-            output = self.arithmetic.rescaled(product)
-            return output if onto is None else onto + output
-        return kernels.convolve(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
-
-    def beside(self, x: Tensor, *, rectify: bool = False, onto: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See `Layer.beside`."""
-        if self.arithmetic is not FLOATING:
-            return x, self.joined(x, rectify=rectify, onto=onto)
-        return kernels.convolve_beside(x, self.open_taps(), self.bias, self.kernel, rectify=rectify, base=onto)
+    def operands(self) -> tuple[Tensor, ...]:
+        """Weight of the taps of `offsets`, (F', F, T), and bias, (F',)."""
+        return self.open_taps(), self.bias
 
     def open_weights(self) -> int:
         """See `Layer.open_weights`."""
-        outputs, features = self.weight.shape[:2]
-        return outputs * features * len(self.offsets)
-
-    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
-        """See `Layer.record`."""
-        tensors = self.open_taps(), self.bias
-        outputs = len(self.bias)
-        return x.program.add(Kind.CONVOLVE, x, outputs, tensors, kernel=self.kernel, rectify=rectify, onto=onto)
+        return int(self.mask.count_nonzero()) if not self.mask.is_meta else self.mask.numel()
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep the input seen so far; a 1 × 1 kernel needs none."""
-        if self.kernel == (1, 1):
+        if self.window == (1, 1):
             return {}
         return {"input": self.weight.new_zeros(batch, self.weight.shape[1], height, width)}
 

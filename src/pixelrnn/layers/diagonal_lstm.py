@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import FLOATING, Kind, Register, reference
+from pixelrnn.kernels import FLOATING, Kind, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.convolution import MaskedConv2d
 from pixelrnn.layers.row_lstm import open_forget_gates
@@ -36,11 +36,12 @@ class DiagonalBiLSTM(Layer):
         colours: C.
     """
 
+    kind = Kind.DIAGONAL_LSTM
     slope = None
 
     def __init__(self, groups_in: Tensor, hidden: int, colours: int) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.features, self.outputs = hidden, len(groups_in), hidden
         gates = colour_groups(hidden, colours).repeat(8)
         self.input_to_state = MaskedConv2d("B", (1, 1), groups_in, gates)
         bound = (2 * hidden) ** -0.5
@@ -52,26 +53,22 @@ class DiagonalBiLSTM(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Compute the sum of both maps: (B, F, H, W) → (B, h, H, W)."""
         if self.arithmetic is not FLOATING:
-            return reference.front_lstm(x, self.weights(), None, True, False, self.arithmetic.cell)
-        return kernels.front_lstm(x, self.weights(), diagonal=True)
-
-    def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
-        """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
-        return kernels.front_lstm(x, self.weights(), (weight, bias), diagonal=True, residual=residual)
+            return reference.front_lstm(x, self.operands(), None, True, False, self.arithmetic.cell)
+        return kernels.front_lstm(x, self.operands(), diagonal=True)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, not shifted, without gradients: (B, F, H, W) → two of (2, B, h, H, W)."""
-        return kernels.front_states(x, self.weights(), diagonal=True)
+        return kernels.front_states(x, self.operands(), diagonal=True)
 
-    def weights(self) -> kernels.Weights:
-        """Weights as kernels take them, of both directions."""
+    def operands(self) -> kernels.Weights:
+        """Weights of both directions."""
         input_weight = self.input_to_state.open_taps().view(2, 4 * self.hidden, -1, 1)
         input_bias = self.input_to_state.bias.view(2, -1)
         return kernels.Weights(input_weight, input_bias, self.state_to_state, self.hidden_init, self.cell_init)
 
-    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
-        """See `Layer.record`."""
-        return x.program.add(Kind.DIAGONAL_LSTM, x, self.hidden, self.weights(), rectify=rectify, onto=onto)
+    def open_weights(self) -> int:
+        """See `Layer.open_weights`."""
+        return super().open_weights() + self.state_to_state.numel()
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and a column beside where the scan starts."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelrnn import kernels
-from pixelrnn.kernels import FLOATING, Kind, Register, reference
+from pixelrnn.kernels import FLOATING, Kind, reference
 from pixelrnn.layers.base import Cache, Layer
 from pixelrnn.layers.convolution import MaskedConv2d
 from pixelrnn.masks import colour_groups
@@ -44,9 +44,12 @@ class RowLSTM(Layer):
         kernel: k, odd.
     """
 
+    kind = Kind.ROW_LSTM
+
     def __init__(self, groups_in: Tensor, hidden: int, colours: int, kernel: int = 3) -> None:
         super().__init__()
         self.hidden, self.kernel = hidden, kernel
+        self.features, self.outputs, self.window = len(groups_in), hidden, (1, kernel)
         self.slope = kernel // 2 + 1
         gates = colour_groups(hidden, colours).repeat(4)
         self.input_to_state = MaskedConv2d("B", (1, kernel), groups_in, gates)
@@ -59,29 +62,23 @@ class RowLSTM(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Compute h everywhere: (B, F, H, W) → (B, h, H, W)."""
         if self.arithmetic is not FLOATING:
-            return reference.front_lstm(x, self.weights(), None, False, False, self.arithmetic.cell)
-        return kernels.front_lstm(x, self.weights(), diagonal=False)
-
-    def projected(self, x: Tensor, weight: Tensor, bias: Tensor, *, residual: bool) -> Tensor:
-        """Compute a 1 × 1 convolution of h, and add x if `residual`, in one pass: (B, F, H, W) → (B, F', H, W)."""
-        return kernels.front_lstm(x, self.weights(), (weight, bias), diagonal=False, residual=residual)
+            return reference.front_lstm(x, self.operands(), None, False, False, self.arithmetic.cell)
+        return kernels.front_lstm(x, self.operands(), diagonal=False)
 
     def states(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute h and c everywhere, without gradients: (B, F, H, W) → two of (B, h, H, W)."""
-        hidden, cell = kernels.front_states(x, self.weights(), diagonal=False)
+        hidden, cell = kernels.front_states(x, self.operands(), diagonal=False)
         return hidden[0], cell[0]
 
-    def weights(self) -> kernels.Weights:
-        """Weights as kernels take them, of one direction; taps to the right of the position are never open."""
+    def operands(self) -> kernels.Weights:
+        """Weights of one direction; taps to the right of the position are never open."""
         taps = self.input_to_state.open_taps()
         tensors = (taps, self.input_to_state.bias, self.state_to_state, self.hidden_init, self.cell_init)
         return kernels.Weights(*(tensor[None] for tensor in tensors))
 
-    def record(self, x: Register, *, rectify: bool = False, onto: Register | None = None) -> Register:
-        """See `Layer.record`."""
-        return x.program.add(
-            Kind.ROW_LSTM, x, self.hidden, self.weights(), kernel=(1, self.kernel), rectify=rectify, onto=onto
-        )
+    def open_weights(self) -> int:
+        """See `Layer.open_weights`."""
+        return super().open_weights() + self.state_to_state.numel()
 
     def init_cache(self, batch: int, height: int, width: int) -> Cache:
         """Keep states with a margin of learned ones: a row above, and k // 2 columns on either side."""

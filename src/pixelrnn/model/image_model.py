@@ -5,7 +5,7 @@ Shape letters: `B` batch, `C` colours, `K` levels, `P` numbers for a symbol, `H`
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,8 @@ from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
 from pixelrnn.model import store
+from pixelrnn.model.names import version_1_name
+from pixelrnn.model.scale import Scale
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Stage
 
@@ -42,32 +44,81 @@ class ImageModel(
         config: what defines the model.
         provenance: where the weights come from, as JSON can hold it, saved beside them; `height` and `width`, if there,
             are the size of the training images.
-        head: how what the network gives is read as distributions.
     """
 
     config: ModelConfig | MultiScaleConfig
-    head: Head
 
     def __init__(self) -> None:
         super().__init__()
         self.provenance: dict[str, Any] = {}
 
     @property
+    @abstractmethod
+    def scales(self) -> Sequence[Scale]:
+        """The networks of the model, from the smallest size."""
+
+    @property
+    def head(self) -> Head:
+        """How what the networks give is read as distributions."""
+        return self.scales[-1].network.head
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
-    @abstractmethod
-    def stages(self, height: int, width: int) -> Sequence[Stage]:
-        """The scans that fill in an image of H rows and W columns, one after the other."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
 
-    @abstractmethod
+    def stages(self, height: int, width: int) -> tuple[Stage, ...]:
+        """The scans that fill in an image of H rows and W columns, one after the other: one for each scale.
+
+        Raises:
+            ValueError: images of another size than the model's, or a model that has not all sizes.
+        """
+        self.config.check_size(height, width)
+        self.check_whole()
+        spacings = [0, *(scale.spacing for scale in self.scales)]
+        return tuple(
+            Stage(
+                scale.network.start_scan,
+                scale.spacing,
+                before,
+                scale.condition if scale.upsampling is not None else None,
+            )
+            for scale, before in zip(self.scales, spacings, strict=False)
+        )
+
+    def check_whole(self) -> None:
+        """Refuse what needs all scales.
+
+        Raises:
+            ValueError: this model has one of them alone.
+        """
+
     def encode(self, images: Tensor) -> Tensor:
         """Centre and scale symbols: 0 … K - 1 to -1 … 1, in the dtype of the weights."""
+        return self.scales[-1].network.encode(images)
 
-    @abstractmethod
     def outputs(self, encoded: Tensor) -> Tensor:
-        """Run the model on encoded images: (B, C, H, W) → (B, C·P, H, W), which `head` reads."""
+        """Run the model on encoded images; what is given for a pixel is of the smallest scale that has it.
+
+        Args:
+            encoded: (B, C, H, W).
+
+        Returns:
+            (B, C·P, H, W), which `head` reads.
+        """
+        self.check_whole()
+        smallest, *others = self.scales
+        outputs = smallest.outputs(smallest.of(encoded))
+        for scale in others:
+            larger = scale.outputs(scale.of(encoded)).clone()
+            larger[..., :: scale.factor, :: scale.factor] = outputs
+            outputs = larger
+        return outputs
 
     @classmethod
     @abstractmethod
@@ -168,11 +219,25 @@ class ImageModel(
             noise: (B, C, H, W), from 0 to 1; None for probabilities.
 
         Returns:
-            (B, C, H, W) nats.
+            (B, C, H, W) nats, of the smallest scale that has the symbol; zero if the model has no such scale.
         """
-        encoded = self.encode(images)
-        given = self.outputs(encoded), encoded, images
-        return self.head.log_prob(*given) if noise is None else self.head.log_density(*given, noise)
+        terms = list(self.scale_terms(images, noise))
+        if len(terms) == 1 and self.scales[0].spacing == 1:
+            return terms[0]
+        whole = terms[0].new_zeros(images.shape)
+        for scale, scale_terms in zip(self.scales, terms, strict=True):
+            scale.of(whole).add_(scale_terms)
+        return whole
+
+    def scale_terms(self, images: Tensor, noise: Tensor | None = None) -> Iterator[Tensor]:
+        """As `log_terms`, of each scale: (B, C, n, n), zero for symbols that the scale before has."""
+        for scale in self.scales:
+            symbols = scale.of(images)
+            encoded = scale.network.encode(symbols)
+            read = scale.outputs(encoded), encoded, symbols
+            head = scale.network.head
+            terms = head.log_prob(*read) if noise is None else head.log_density(*read, scale.of(noise))
+            yield terms if scale.upsampling is None else terms.masked_fill(scale.filled(terms), 0)
 
     def sample(
         self,
@@ -285,7 +350,8 @@ class ImageModel(
 
     def save(self, path: str | Path) -> None:
         """Write a model folder: `config.json` and `model.safetensors`; see `pixelrnn.load`."""
-        store.save(path, self.saved_config(), self.state_dict(), self.provenance)
+        weights = {version_1_name(name): value for name, value in self.state_dict().items()}
+        store.save(path, self.saved_config(), weights, self.provenance)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -310,7 +376,9 @@ class ImageModel(
                 }
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
             raise ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
-        weights = folder.weights(shapes)
+        names = {version_1_name(name): name for name in shapes}
+        weights = folder.weights({version_1_name(name): shape for name, shape in shapes.items()})
+        weights = {names[name]: value for name, value in weights.items()}
         with torch.random.fork_rng():
             model = cls.from_config(folder.config)
         model.load_state_dict(weights, strict=True)

@@ -3,103 +3,19 @@
 Shape letters: `B` batch, `C` colours, `K` levels, `c` features of conditioning, `S` scales, `n` side of an image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, config_from
-from pixelrnn.heads import make_head
-from pixelrnn.kernels import FLOATING, Arithmetic
-from pixelrnn.model import bundled as shipped
-from pixelrnn.model import store
+from pixelrnn.config import MultiScaleConfig, config_from
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.networks import Network, PixelRNN
-from pixelrnn.scanning.loop import Stage
+from pixelrnn.model.network import Network
+from pixelrnn.model.scale import Scale
+from pixelrnn.model.upsampling import Upsampling
 
-__all__ = ["MultiScalePixelRNN", "Upsampling", "load", "make_model"]
-
-
-def _prime_factors(number: int) -> list[int]:
-    factors, divisor = [], 2
-    while divisor * divisor <= number:
-        while number % divisor == 0:
-            factors.append(divisor)
-            number //= divisor
-        divisor += 1
-    return [*factors, number] if number > 1 else factors
-
-
-@final
-class Upsampling(nn.Sequential):
-    """From a small image to features at each position of a larger one: convolutions and deconvolutions, not masked.
-
-    Reference: Pixel Recurrent Neural Networks (2016), arXiv:1601.06759, Sec. 3.6. Their number, sizes and
-    non-linearities are ours: two 3 × 3 convolutions, for each prime factor a deconvolution of that stride, and a 3 × 3
-    convolution, each with a ReLU.
-
-    Args:
-        colours: C.
-        features: c.
-        factor: from the side of the small image to that of the larger.
-    """
-
-    arithmetic: Arithmetic = FLOATING
-    """See `Layer.arithmetic`."""
-
-    def __init__(self, colours: int, features: int, factor: int) -> None:
-        layers: list[nn.Module] = []
-        for number in (colours, features):
-            layers += [nn.Conv2d(number, features, 3, padding=1), nn.ReLU()]
-        for f in _prime_factors(factor):
-            layers += [nn.ConvTranspose2d(features, features, f + 2 * (f // 2), f, padding=f // 2), nn.ReLU()]
-        layers += [nn.Conv2d(features, features, 3, padding=1), nn.ReLU()]
-        super().__init__(*layers)
-
-    def forward(self, encoded: Tensor) -> Tensor:
-        """(B, C, n, n) encoded symbols → (B, c, factor · n, factor · n), not negative."""
-        maps = encoded.contiguous(memory_format=torch.channels_last)
-        for layer in self:
-            maps = layer(maps) if isinstance(layer, nn.ReLU) else self.arithmetic.rescaled(layer(maps))
-        return maps.to(encoded.dtype).contiguous(memory_format=torch.channels_last)
-
-
-@final
-class Scale(nn.Module):
-    """The network of one size, and how it is given the size before.
-
-    Args:
-        config: of the network.
-        conditioning: c.
-        factor: from the side of the size before to this one; None for the first size, which is given nothing.
-    """
-
-    def __init__(self, config: ModelConfig, conditioning: int, factor: int | None) -> None:
-        super().__init__()
-        self.network = Network(config, 0 if factor is None else conditioning)
-        self.factor = factor
-        if factor is not None:
-            self.upsampling = Upsampling(config.colours, conditioning, factor)
-
-    def condition(self, images: Tensor) -> Tensor:
-        """What the network is given at each position, from images of the size before: (B, C, m, m) → (B, c, n, n).
-
-        Image by image: of several at once PyTorch may round otherwise, and samples would depend on how batches are
-        split.
-        """
-        if len(images) == 0:
-            n = images.shape[-1] * (self.factor or 1)
-            return self.network.first.weight.new_zeros(0, self.network.conditioning, n, n)
-        return torch.cat([self.upsampling(encoded) for encoded in self.network.encode(images).split(1)])
-
-    def outputs(self, encoded: Tensor) -> Tensor:
-        """As `Network.outputs`; the image of the size before is part of the image."""
-        if self.factor is None:
-            return self.network.outputs(encoded)
-        small = encoded[..., :: self.factor, :: self.factor]
-        return self.network.outputs(encoded, self.upsampling(small))
+__all__ = ["MultiScalePixelRNN"]
 
 
 @final
@@ -125,6 +41,9 @@ class MultiScalePixelRNN(ImageModel):
     Args:
         config: sizes and networks.
         only: have the network of this size alone, to train it apart; None is all. `join` makes one of them.
+
+    Attributes:
+        pyramid: by size, the `network` of the sizes that it has, and the `upsampling` of all but the smallest.
     """
 
     config: MultiScaleConfig
@@ -137,15 +56,34 @@ class MultiScalePixelRNN(ImageModel):
             )
         if only is not None and (type(only) is not int or only not in config.sizes):
             raise ValueError(f"scale {only}: must be one of the sizes {', '.join(map(str, config.sizes))}")
-        self.config, self.only, self.head = config, only, make_head(config.scales[0])
-        before = (None, *config.sizes)
-        self.scales = nn.ModuleDict(
-            {
-                str(size): Scale(scale, config.conditioning, None if small is None else size // small)
-                for size, small, scale in zip(config.sizes, before, config.scales, strict=False)
-                if only in (None, size)
-            }
-        )
+        self.config, self.only = config, only
+        self.pyramid = nn.ModuleDict()
+        smaller = 0
+        for size, network in zip(config.sizes, config.scales, strict=True):
+            if only in (None, size):
+                parts: dict[str, nn.Module] = {"network": Network(network, config.conditioning if smaller else 0)}
+                if smaller:
+                    parts["upsampling"] = Upsampling(network.colours, config.conditioning, size // smaller)
+                self.pyramid[str(size)] = nn.ModuleDict(parts)
+            smaller = size
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides of the images that this model has networks for, from the smallest."""
+        return tuple(int(size) for size in self.pyramid)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """See `ImageModel.scales`."""
+        sizes = self.config.sizes
+        smaller = dict(zip(sizes[1:], sizes, strict=False))
+        scales = []
+        for size, parts in self.pyramid.items():
+            n, modules = int(size), dict(cast(nn.ModuleDict, parts).items())
+            factor = n // smaller[n] if n in smaller else 0
+            network, upsampling = cast(Network, modules["network"]), cast(Upsampling | None, modules.get("upsampling"))
+            scales.append(Scale(network, sizes[-1] // n, factor, upsampling))
+        return tuple(scales)
 
     @classmethod
     def from_config(cls, fields: Mapping[str, Any]) -> Self:
@@ -175,10 +113,10 @@ class MultiScalePixelRNN(ImageModel):
         for model in models:
             if model.config != config:
                 raise ValueError(f"models of two configs cannot be joined: {model.config} is not {config}")
-        found = sorted(int(size) for model in models for size in model.scales)
-        if found != list(config.sizes):
+        sizes = sorted(size for model in models for size in model.sizes)
+        if sizes != list(config.sizes):
             raise ValueError(
-                f"the models have the sizes {', '.join(map(str, found))}: need each of "
+                f"the models have the sizes {', '.join(map(str, sizes))}: need each of "
                 f"{', '.join(map(str, config.sizes))} once"
             )
         with torch.random.fork_rng():
@@ -194,52 +132,9 @@ class MultiScalePixelRNN(ImageModel):
             "height": n,
             "width": n,
             **{key: first[key] for key in alike if key in first},
-            "scales": {size: model.provenance for model in models for size in model.scales},
+            "scales": {str(size): model.provenance for model in models for size in model.sizes},
         }
         return joined
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The sides of the images that this model has networks for, from the smallest."""
-        return tuple(int(size) for size in self.scales)
-
-    def stages(self, height: int, width: int) -> tuple[Stage, ...]:
-        """See `ImageModel.stages`: one for each size.
-
-        Raises:
-            ValueError: images of another size than the model's, or a model that has not all sizes.
-        """
-        self.config.check_size(height, width)
-        self.check_whole()
-        found: list[Stage] = []
-        for size, scale in self._scales():
-            given = scale.condition if found else None
-            spacing, before = self.config.sizes[-1] // size, found[-1].spacing if found else 0
-            found.append(Stage(scale.network.start_scan, spacing, before, given))
-        return tuple(found)
-
-    def encode(self, images: Tensor) -> Tensor:
-        """See `ImageModel.encode`."""
-        return self._scales()[-1][1].network.encode(images)
-
-    def outputs(self, encoded: Tensor) -> Tensor:
-        """See `ImageModel.outputs`; those of a pixel are from the smallest scale that has it."""
-        self.check_whole()
-        (smallest, first), *others = self._scales()
-        outputs = first.outputs(self._subsampled(encoded, smallest))
-        for size, scale in others:
-            larger = scale.outputs(self._subsampled(encoded, size)).clone()
-            larger[..., :: scale.factor, :: scale.factor] = outputs
-            outputs = larger
-        return outputs
-
-    def log_terms(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """See `ImageModel.log_terms`; of a model that has not all sizes, those of other sizes are zero."""
-        own = list(self._own_terms(images, noise))
-        whole = own[0][1].new_zeros(images.shape)
-        for size, terms in own:
-            self._subsampled(whole, size).add_(terms)
-        return whole
 
     def log_prob(self, images: Tensor, *, per_pixel: bool = False, parts: bool = False) -> Tensor:
         """Compute the exact log-probability of images (Eq. 1): the joint one of all scales.
@@ -261,41 +156,12 @@ class MultiScalePixelRNN(ImageModel):
             raise ValueError("per_pixel and parts: give one of them")
         if per_pixel:
             return super().log_prob(images, per_pixel=True)
-        own = [terms.flatten(1).sum(1) for _, terms in self._own_terms(self._checked(images))]
-        found = torch.stack(own, dim=1)
-        return found if parts else found.sum(1)
-
-    def _own_terms(self, images: Tensor, noise: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Of each size, log-probabilities of the symbols that the size before has not: (B, C, n', n'), else zero."""
-        for size, scale in self._scales():
-            symbols = self._subsampled(images, size)
-            encoded = scale.network.encode(symbols)
-            given = scale.outputs(encoded), encoded, symbols
-            if noise is None:
-                terms = self.head.log_prob(*given)
-            else:
-                terms = self.head.log_density(*given, self._subsampled(noise, size))
-            if scale.factor is not None:
-                filled = torch.zeros(size, size, dtype=torch.bool, device=terms.device)
-                filled[:: scale.factor, :: scale.factor] = True
-                terms = terms.masked_fill(filled, 0)
-            yield size, terms
-
-    def _scales(self) -> list[tuple[int, Scale]]:
-        """Sides, from the smallest, and networks."""
-        return [(int(size), cast(Scale, scale)) for size, scale in self.scales.items()]
-
-    def _subsampled(self, maps: Tensor, size: int) -> Tensor:
-        """Those pixels of the largest image that one of that side has."""
-        spacing = self.config.sizes[-1] // size
-        return maps[..., ::spacing, ::spacing]
+        images = self._checked(images)
+        sums = torch.stack([terms.flatten(1).sum(1) for terms in self.scale_terms(images)], dim=1)
+        return sums if parts else sums.sum(1)
 
     def check_whole(self) -> None:
-        """Refuse what needs all sizes.
-
-        Raises:
-            ValueError: this model has one of them alone.
-        """
+        """See `ImageModel.check_whole`."""
         if self.only is not None:
             others = ", ".join(str(size) for size in self.config.sizes if size != self.only)
             raise ValueError(
@@ -306,34 +172,3 @@ class MultiScalePixelRNN(ImageModel):
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         size = self.config.sizes[-1]
         return super()._size(size if height is None else height, size if width is None else width)
-
-
-def make_model(config: Config, only: int | None = None) -> ImageModel:
-    """An untrained model.
-
-    Args:
-        config: what defines it.
-        only: see `MultiScalePixelRNN`.
-
-    Raises:
-        ValueError: `only` of a model of one size, or a size that it has not.
-    """
-    if isinstance(config, MultiScaleConfig):
-        return MultiScalePixelRNN(config, only)
-    if only is not None:
-        raise ValueError(f"scale {only}: this model is a single network, not one of several scales")
-    return PixelRNN(config)
-
-
-def load(path: str | Path) -> ImageModel:
-    """Read a model folder (`config.json` and `model.safetensors`), as `save` and training leave it, or a shipped model.
-
-    Args:
-        path: the folder; or, if there is none of that path, the name of a model that comes with the package.
-
-    Raises:
-        ModelError: no such model, or a damaged, foreign or newer one.
-    """
-    folder = store.open_folder(shipped.find(path))
-    kind = MultiScalePixelRNN if "sizes" in folder.config else PixelRNN
-    return kind.from_folder(folder)

@@ -11,8 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pixelrnn.layers.base import Cache, reorder_cache
-
 __all__ = [
     "COLDEST",
     "Choose",
@@ -20,8 +18,6 @@ __all__ = [
     "Scan",
     "Scannable",
     "Stage",
-    "Stepped",
-    "Steps",
     "follow",
     "scan",
     "wave_count",
@@ -114,27 +110,6 @@ class Scan(Protocol):
         """Let image b go on from the state of image order[b], (B,) int64, which may repeat and leave out images."""
 
 
-class Stepped(Protocol):
-    """A model whose steps are PyTorch's; see the methods of `PixelRNN`."""
-
-    conditioning: int
-
-    @property
-    def wave_slope(self) -> int | None:
-        """See `waves`."""
-
-    def init_cache(
-        self, batch: int, colours: int, height: int, width: int, conditioning: Tensor | None = None
-    ) -> Cache:
-        """Make the state before the first position."""
-
-    def step(self, cache: Cache, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
-        """Logits (B, K, N)."""
-
-    def finish_row(self, cache: Cache, row: int) -> None:
-        """Do what can be done only when a row is complete."""
-
-
 @dataclass(frozen=True)
 class Stage:
     """A scan of every f-th row and column of images, in which what earlier stages filled in stays as it is.
@@ -180,69 +155,6 @@ class Scannable(Protocol):
 
     def stages(self, height: int, width: int) -> Sequence[Stage]:
         """The scans that fill in an image of H rows and W columns, one after the other."""
-
-
-class Steps:
-    """A scan by the steps of PyTorch: on any device, in any precision; see `Scan`.
-
-    Args:
-        model: whose steps.
-        colours: C.
-        height: H.
-        width: W.
-        slope: see `waves`.
-    """
-
-    def __init__(self, model: Stepped, colours: int, height: int, width: int, slope: int | None) -> None:
-        self.model, self.shape, self.slope = model, (colours, height, width), slope
-        self.begin(1, torch.zeros(1, model.conditioning, height, width) if model.conditioning else None)
-        self.bytes_per_image = _bytes(self.cache)
-
-    def begin(self, batch: int, conditioning: Tensor | None = None) -> None:
-        """See `Scan`."""
-        with torch.no_grad():
-            self.cache = self.model.init_cache(batch, *self.shape, conditioning)
-
-    def step(self, images: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
-        """See `Scan`."""
-        with torch.no_grad():
-            return self.model.step(self.cache, images, rows, cols, colour)
-
-    def finish_row(self, row: int) -> None:
-        """See `Scan`."""
-        with torch.no_grad():
-            self.model.finish_row(self.cache, row)
-
-    def follow(self, images: Tensor, numbers: range) -> Tensor:
-        """See `Scan`."""
-        colours, height, width = self.shape
-        found = []
-        for rows, cols, completed in waves(height, width, self.slope, images.device, numbers):
-            for colour in range(colours):
-                found.append(self.step(images, rows, cols, colour).transpose(1, 2).flatten(0, 1))
-            for row in completed:
-                self.finish_row(row)
-        return torch.cat(found)
-
-    def run(self, images: Tensor, numbers: range, drawing: Drawing) -> None:
-        """See `Scan`."""
-        colours, height, width = self.shape
-        for rows, cols, completed in waves(height, width, self.slope, images.device, numbers):
-            for colour in range(colours):
-                drawing.choose(images, self.step(images, rows, cols, colour), rows, cols, colour)
-            for row in completed:
-                self.finish_row(row)
-
-    def reorder(self, order: Tensor) -> None:
-        """See `Scan`."""
-        reorder_cache(self.cache, order)
-
-
-def _bytes(cache: Cache) -> int:
-    return sum(
-        _bytes(value) if isinstance(value, dict) else value.nbytes if isinstance(value, Tensor) else 0
-        for value in cache.values()
-    )
 
 
 def wave_count(height: int, width: int, slope: int | None) -> int:

@@ -1,6 +1,7 @@
 """A network's steps in C++: one call a position, or one for many positions, for the whole network.
 
-What the network does at a position is not written again here: its layers write it down, see `pixelrnn.kernels.program`.
+What the network does at a position is not written again here: it is read from its graph, see
+`pixelrnn.kernels.program`.
 
 Shape letters: `B` batch, `C` colours, `K` levels, `H` rows, `W` columns, `N` positions visited together.
 """
@@ -10,18 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pixelrnn.heads import Head
-from pixelrnn.kernels import FLOATING, Arithmetic, Kind, Program, choice
+from pixelrnn.kernels import FLOATING, Arithmetic, Instruction, Kind, Program, choice
 from pixelrnn.kernels._native import RangeDecoder
-from pixelrnn.kernels.program import Line
-from pixelrnn.layers import Composite, MaskedConv2d
+from pixelrnn.kernels.program import fold, lower
+from pixelrnn.layers import MaskedConv2d, Traced
 from pixelrnn.scanning.loop import Drawing, wave_count, waves
 
-__all__ = ["NativeScan", "RangeDecoder", "profitable_slope", "record"]
+__all__ = ["NativeScan", "RangeDecoder", "combine", "profitable_slope", "program_of"]
 
 CACHED = 2**18
 """Weights that stay in the second-level cache."""
@@ -29,25 +31,45 @@ FEW_ROWS, MANY_ROWS = 28, 64
 """Rows of a wave, of all images of a thread, up to which waves pay: with such weights, and with more."""
 
 
-def record(first: MaskedConv2d, rest: Composite, conditioning: int = 0) -> Program:
-    """Follow a network through its layers.
+class Lowered(Protocol):
+    """What of a network is lowered: see `pixelrnn.model.network.Network`."""
 
-    Args:
-        first: the layer that sees the image.
-        rest: what follows.
-        conditioning: features that are given at each position beside the image.
+    first: MaskedConv2d
+    traced: Traced
+    conditioning: int
+
+
+@torch.no_grad()
+def program_of(network: Lowered) -> Program:
+    """A network as instructions, with the weights that it has now.
 
     Raises:
-        TypeError: a layer that has no step in C++.
+        TypeError: it has a layer or a function that the kernels in C++ do not know.
     """
-    program = Program()
-    outputs, features = first.weight.shape[:2]
-    with torch.no_grad():
-        tensors = first.open_taps(), first.bias
-        x = program.add(Kind.FIRST, None, outputs, tensors, features=features, kernel=first.kernel)
-        output = rest.record(x, program.conditioning(conditioning)) if conditioning else rest.record(x)
-    if output.number != program.lines[-1].output:
-        raise TypeError(f"{type(rest).__name__}: what it gives is not what it computes last")
+    program, first, modules = Program(), network.first, network.traced.modules
+    graph = fold(network.traced.graph, modules)
+    x, conditioning = (node for node in graph.nodes if node.op == "placeholder")
+    rows, cols = first.window
+    registers = {
+        x: program.add(
+            Kind.FIRST,
+            -1,
+            first.outputs,
+            features=first.features,
+            layer=first,
+            above=rows // 2,
+            side=cols // 2,
+            tensors=tuple(first.operands()),
+        )
+    }
+    if network.conditioning:
+        registers[conditioning] = program.add(
+            Kind.CONDITIONING, -1, network.conditioning, features=network.conditioning
+        )
+    lower(graph.nodes, modules, program, registers, tensors=True)
+    (result,) = (node.args[0] for node in graph.nodes if node.op == "output")
+    if registers[result] != program.instructions[-1].output:
+        raise TypeError(f"{type(network.traced.module).__name__}: what it gives is not what it computes last")
     return program
 
 
@@ -61,59 +83,71 @@ def profitable_slope(program: Program, slope: int | None, height: int, width: in
         return None
     images = -(-batch // torch.get_num_threads())
     rows = images * min(height, (width - 1) // slope + 1)
-    weights = sum(tensor.numel() for line in program.lines for tensor in line.tensors)
+    weights = sum(tensor.numel() for instruction in program.instructions for tensor in instruction.tensors)
     return slope if rows <= (MANY_ROWS if weights > CACHED else FEW_ROWS) else None
 
 
 @dataclass
-class Joined:
-    """A line, or several 1 × 1 convolutions that are added up: one, of their inputs side by side."""
+class Combined:
+    """An instruction, or several 1 × 1 convolutions that are added up: one, of their inputs side by side."""
 
-    line: Line
+    instruction: Instruction
     inputs: tuple[int, ...]
     other: int
     tensors: tuple[Tensor, ...]
 
     def numbers(self) -> tuple[int, ...]:
         """As C++ takes them."""
-        kind, _, _, *rest, rectify, _ = self.line
+        kind, _, _, *rest, rectify, _ = self.instruction
         return (int(kind), self.other, *map(int, rest), int(rectify))
 
-    def takes(self, line: Line) -> bool:
+    def takes(self, instruction: Instruction) -> bool:
         """Whether a convolution of the same kind is added to this one."""
-        pointwise = line.kind == self.line.kind == Kind.CONVOLVE and line.above == line.side == 0
-        alike = line.features == self.line.features and line.rectify == self.line.rectify
-        return pointwise and alike and self.line.above == self.line.side == 0
+        ours = self.instruction
+        return (
+            instruction.kind == ours.kind == Kind.CONVOLVE
+            and instruction.above == instruction.side == ours.above == ours.side == 0
+            and instruction.features == ours.features
+            and instruction.rectify == ours.rectify
+        )
 
 
-def join(lines: Sequence[Line], *, products: bool = True) -> list[Joined]:
+def combine(instructions: Sequence[Instruction], *, products: bool = True) -> list[Combined]:
     """Add up 1 × 1 convolutions, such as those of skip connections, in one product, and let it do sums that follow.
 
     Args:
-        lines: of a program.
+        instructions: of a program.
         products: whether to add them up; not if each is rounded by itself.
     """
-    reads = Counter(register for line in lines for register in (line.input, line.other))
-    steps: dict[int, Joined] = {}  # by the register that is written
-    for line in lines:
-        of_other, of_input = steps.get(line.other), steps.get(line.input)
-        if products and of_other is not None and reads[line.other] == 1 and of_other.takes(line):
-            del steps[line.other]
-            weight = torch.cat([of_other.tensors[0], line.tensors[0]], 1)
-            tensors = weight, of_other.tensors[1] + line.tensors[1]
-            steps[line.output] = Joined(line, (*of_other.inputs, line.input), of_other.other, tensors)
+    reads = Counter(register for instruction in instructions for register in (instruction.input, instruction.other))
+    writers: dict[int, Combined] = {}  # by the register that is written
+    for instruction in instructions:
+        source, other = instruction.input, instruction.other
+        sum_so_far = writers.get(other)
+        if products and sum_so_far is not None and reads[other] == 1 and sum_so_far.takes(instruction):
+            del writers[other]
+            weight = torch.cat([sum_so_far.tensors[0], instruction.tensors[0]], 1)
+            tensors = weight, sum_so_far.tensors[1] + instruction.tensors[1]
+            inputs = (*sum_so_far.inputs, source)
+            writers[instruction.output] = Combined(instruction, inputs, sum_so_far.other, tensors)
             continue
-        sums = ((of_other, line.other, line.input), (of_input, line.input, line.other)) if line.kind == Kind.ADD else ()
-        for step, register, rest in sums:
-            if step is not None and reads[register] == 1 and step.line.kind == Kind.CONVOLVE and step.other == -1:
-                del steps[register]
-                joined = step.line._replace(output=line.output)
-                steps[line.output] = Joined(joined, step.inputs, rest, step.tensors)
+        terms = ((other, source), (source, other)) if instruction.kind == Kind.ADD else ()
+        for term, rest in terms:
+            writer = writers.get(term)
+            if (
+                writer is not None
+                and reads[term] == 1
+                and writer.instruction.kind == Kind.CONVOLVE
+                and writer.other == -1
+            ):
+                del writers[term]
+                moved = writer.instruction._replace(output=instruction.output)
+                writers[instruction.output] = Combined(moved, writer.inputs, rest, writer.tensors)
                 break
         else:
-            inputs = () if line.input == -1 else (line.input,)
-            steps[line.output] = Joined(line, inputs, line.other, line.tensors)
-    return list(steps.values())
+            inputs = () if source == -1 else (source,)
+            writers[instruction.output] = Combined(instruction, inputs, other, instruction.tensors)
+    return list(writers.values())
 
 
 class NativeScan:
@@ -138,7 +172,7 @@ class NativeScan:
         arithmetic: Arithmetic = FLOATING,
     ) -> None:
         tables, self.dtype = arithmetic.tables(head.levels), arithmetic.dtype
-        steps = join(program.lines, products=tables is None)
+        steps = combine(program.instructions, products=tables is None)
         tensors = [[tensor.to(self.dtype).contiguous() for tensor in step.tensors] for step in steps]
         lines = [
             (step.numbers(), step.inputs, (*(tensor.data_ptr() for tensor in each), *[0] * (5 - len(each))))
@@ -146,7 +180,7 @@ class NativeScan:
         ]
         self.slope = min(width, slope or width)
         self.head, self.colours, self.height, self.width = head, head.colours, height, width
-        self.conditioning = sum(line.outputs for line in program.lines if line.kind == Kind.CONDITIONING)
+        self.conditioning = sum(each.outputs for each in program.instructions if each.kind == Kind.CONDITIONING)
         self.batch = 0
         numbers = head.colours, head.levels, head.outputs, *head.native
         network, size = (lines, numbers, program.registers), (height, width, self.slope)

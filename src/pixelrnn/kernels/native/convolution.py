@@ -23,7 +23,7 @@ from pixelrnn.kernels.native.operators import (
     register,
     register_gradient,
 )
-from pixelrnn.kernels.program import Kind, Line, Program
+from pixelrnn.kernels.program import Instruction, Kind
 
 __all__ = ["convolve", "convolve_beside", "convolve_chain"]
 
@@ -62,7 +62,7 @@ def convolve_beside(
 
 
 def _told(
-    lines: Sequence[Line], tensors: Sequence[Sequence[Tensor]], halves: bool
+    lines: Sequence[Instruction], tensors: Sequence[Sequence[Tensor]], halves: bool
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Lines of a chain as the kernel takes them; `tensors` must live as long as it runs."""
     return [
@@ -74,13 +74,13 @@ def _told(
     ]
 
 
-def _grouped(lines: Sequence[Line], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+def _grouped(lines: Sequence[Instruction], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
     """Weight and bias of each convolution; nothing of a sum."""
     rest = iter(tensors)
     return [tuple(islice(rest, 2)) if line.kind == Kind.CONVOLVE else () for line in lines]
 
 
-def _safe_pairs(lines: Sequence[Line], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+def _safe_pairs(lines: Sequence[Instruction], tensors: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
     """As `_grouped`, checked."""
     found: list[tuple[Tensor, ...]] = []
     for line, each in zip(lines, _grouped(lines, tensors), strict=True):
@@ -97,10 +97,10 @@ def _size(maps: Tensor) -> tuple[int, int, int]:
     return batch, height, width
 
 
-def _convolution(x: Tensor, weight: Tensor, height: int, width: int, rectify: bool, onto: bool) -> Line:
+def _convolution(x: Tensor, weight: Tensor, height: int, width: int, rectify: bool, onto: bool) -> Instruction:
     """A chain of one convolution: of map 0, to map 1, and map 2 may be added."""
     outputs, other = len(weight), 2 if onto else -1
-    return Line(Kind.CONVOLVE, 0, other, 1, x.shape[1], outputs, height // 2, width // 2, rectify, ())
+    return Instruction(Kind.CONVOLVE, 0, other, 1, x.shape[1], outputs, height // 2, width // 2, rectify, ())
 
 
 def _convolve(
@@ -156,28 +156,27 @@ def _new_convolve_backward(d_output: Tensor, x: Tensor, weight: Tensor, *_: Any)
     return new_maps(x, x.shape[1]), d_weight, weight.new_empty(weight.shape[0])
 
 
-def convolve_chain(x: Tensor, program: Program, output_number: int, halves: bool = False) -> Tensor:
+def convolve_chain(
+    x: Tensor, instructions: Sequence[Instruction], registers: int, tensors: Sequence[Tensor], halves: bool = False
+) -> Tensor:
     """See `pixelrnn.kernels.convolve_chain`; with `halves`, large convolutions multiply bfloat16."""
     check_halves(halves)
-    kinds = {line.kind for line in program.lines}
-    if not kinds or kinds - {Kind.CONVOLVE, Kind.ADD} or program.lines[-1].output != output_number:
+    kinds = {instruction.kind for instruction in instructions}
+    if not kinds or kinds - {Kind.CONVOLVE, Kind.ADD}:
         names = ", ".join(sorted(kind.name for kind in kinds)) or "nothing"
-        raise ValueError(
-            f"register {output_number} of a program of {names}: must be that of the last line, and all CONVOLVE or ADD"
-        )
-    tensors = [tensor for line in program.lines for tensor in line.tensors]
-    lines = [line._replace(tensors=()) for line in program.lines]
-    features = next(line.features for line in lines if 0 in (line.input, line.other))
+        raise ValueError(f"a chain of {names}: must be of CONVOLVE and ADD alone")
+    instructions = list(instructions)
+    features = next(each.features for each in instructions if 0 in (each.input, each.other))
     if x.dtype != torch.float32 or x.shape[1] != features:
         raise ValueError(f"x is {x.dtype} and has {x.shape[1]} features: the chain begins with {features}, of float32")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
-        output: Tensor = _Chain.apply(x, lines, program.registers, halves, *tensors)
+        output: Tensor = _Chain.apply(x, instructions, registers, halves, *tensors)
         return output
-    return _chain(x, lines, program.registers, halves, tensors, keep=False)[0]
+    return _chain(x, instructions, registers, halves, tensors, keep=False)[0]
 
 
 def _chain(
-    x: Tensor, lines: list[Line], registers: int, halves: bool, tensors: Sequence[Tensor], *, keep: bool
+    x: Tensor, lines: list[Instruction], registers: int, halves: bool, tensors: Sequence[Tensor], *, keep: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The output, and all maps that are kept, by register: those that a convolution reads, if `keep`."""
     safe = _safe_pairs(lines, tensors)
@@ -195,7 +194,7 @@ def _chain(
 
 def _chain_backward(
     d_output: Tensor,
-    lines: list[Line],
+    lines: list[Instruction],
     halves: bool,
     maps: Sequence[Tensor | None],
     tensors: Sequence[Tensor],
@@ -273,7 +272,9 @@ class _Final(torch.autograd.Function):
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, lines: list[Line], registers: int, halves: bool, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, lines: list[Instruction], registers: int, halves: bool, *tensors: Tensor
+    ) -> Tensor:
         output, maps = _chain(x, lines, registers, halves, tensors, keep=True)
         maps[lines[-1].output] = None
         ctx.lines, ctx.halves, ctx.maps = lines, halves, len(maps)
