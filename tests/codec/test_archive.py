@@ -1,9 +1,7 @@
 """Archives: what comes back, what it costs, and what is refused."""
 
-import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,8 +9,8 @@ from hypothesis import strategies as st
 
 import pixelrnn
 from pixelrnn import MultiScalePixelRNN
-from pixelrnn.codec import Archive, IntegerModel, chunks, compress, decompress, integer_model
-from pixelrnn.codec.container import Contents, Mode
+from pixelrnn.codec import Archive, IntegerModel, chunks, compress, decompress
+from pixelrnn.codec.container import Mode
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import NETWORKS
 from pixelrnn.errors import ArchiveError, DamagedError, ForeignError, NewerError, WrongModelError
@@ -147,24 +145,6 @@ class TestCost:
         png = sum(len(pixelrnn.evaluation.baselines.encode(image.numpy(), 256, "PNG")) for image in images)
         assert len(data) <= png + 64 + 8 + 3 * 3
 
-    @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (1, 200), (2, 5), (3, 256), (4, 9), (5, 3)])
-    def test_pictures_in_both_ways(self, colours, levels):
-        random = np.random.default_rng(0)
-        sizes = [(4, 5), (4, 5), (3, 2), (4, 5)]
-        images = [random.integers(levels, size=(colours, *size), dtype=np.uint8) for size in sizes]
-        contents = Contents(bytes(32), 1, colours, levels, 4, None, tuple(sizes))
-        for mode, data in chunks._pictures(images, levels).items():
-            found = chunks.decode(None, contents, mode, data, sizes)
-            assert all(np.array_equal(a, b) for a, b in zip(images, found, strict=True))
-            for bad in (data[:-1], data + b"x", data[:40], b"", data[:1] + b"x" * (len(data) - 1)):
-                with pytest.raises(DamagedError):
-                    chunks.decode(None, contents, mode, bad, sizes)
-            with pytest.raises(DamagedError):
-                chunks.decode(None, contents, mode, data, [(5, 4)] * 4)
-            if levels > 3:
-                with pytest.raises(DamagedError, match="levels that there are not"):
-                    chunks.decode(None, dataclasses.replace(contents, levels=3), mode, data, sizes)
-
 
 class TestBadInput:
     def test_images_that_are_none(self):
@@ -253,21 +233,3 @@ def test_numbers_that_are_none():
     for data, match in ((b"\x80\x00", "longer than it has to be"), (b"\xff" * 10, "too long"), (b"\x80", "ends early")):
         with pytest.raises(DamagedError, match=match):
             Reader(data).number(2**63)
-
-
-def test_weights_are_packed_without_loss():
-    values = torch.tensor([0, 1, -1, 2**52, -(2**52), 255, 256, -(2**31)])
-    assert torch.equal(integer_model._from_planes(integer_model._planes(values.numpy())), values)
-
-
-def test_a_config_with_new_fields_has_the_same_bytes():
-    """Fields that are what they are by default are left out, so a later version can add some."""
-    config = make(kernel=5).config
-    assert integer_model._without_defaults(config) == {
-        "network": "row_lstm",
-        "layers": 1,
-        "hidden": 4,
-        "head": 6,
-        "kernel": 5,
-    }
-    assert integer_model._without_defaults(scales().config)["scales"][0]["colours"] == 2

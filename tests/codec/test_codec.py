@@ -8,7 +8,7 @@ import constriction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
@@ -46,7 +46,6 @@ class TestTables:
         assert tables.digest() == "184ca00014358a8fd4c23f7697a15555f59dda0a942b655d4cf6cf41a0bcbf9f"
 
 
-@settings(deadline=None)
 @given(
     st.integers(2, 256).flatmap(
         lambda levels: st.lists(

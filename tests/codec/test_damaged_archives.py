@@ -71,7 +71,7 @@ class TestDamage:
             with pytest.raises(ArchiveError):
                 decompress(None, bytes(changed))
 
-    @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.differing_executors])
     @given(st.data())
     def test_flipped_cut_and_spliced(self, data):
         found = bytearray(data.draw(st.sampled_from([self.PLAIN, self.NAMED])))
@@ -81,7 +81,7 @@ class TestDamage:
             found[start:end] = data.draw(st.binary(max_size=40) | st.just(self.NAMED[start:end]))
         self.outcome(bytes(found))
 
-    @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=100, suppress_health_check=[HealthCheck.differing_executors])
     @given(
         count=st.integers(0, 2**40),
         size=st.tuples(st.integers(1, 2**20), st.integers(1, 2**20)),

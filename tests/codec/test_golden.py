@@ -74,7 +74,8 @@ def test_any_settings_read_and_write_the_same(number, found, expected):
     assert found[number] == expected
 
 
-def test_the_model_that_travels_along_is_that_of_the_folder():
-    for path in FOLDER.glob("*.prnn"):
-        assert Archive(path.read_bytes()).model().digest == Archive(path.read_bytes()).contents.digest
-        assert len(decompress(None, path.read_bytes(), [0])) == 1
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.prnn")), ids=lambda path: path.stem)
+def test_the_model_that_travels_along_is_that_of_the_folder(path):
+    archive = Archive(path.read_bytes())
+    assert archive.model().digest == archive.contents.digest
+    assert len(decompress(None, path.read_bytes(), [0])) == 1

@@ -1,6 +1,4 @@
-"""NumPy files: symbols as they are."""
-
-import zipfile
+"""Images in arrays: symbols as they are, in any layout."""
 
 import numpy as np
 import pytest
@@ -117,7 +115,7 @@ def test_unfit_arrays(tmp_path, array, message, suffix):
         ({"labels": GREYS}, "holds arrays labels; expected"),
         ({"train": GREYS, "levels": 1.5}, "array levels: expected one integer, got float64|holds float64"),
         ({"train": GREYS, "levels": [2, 3]}, r"array levels: expected one integer, got int64 of shape \(2,\)"),
-        ({"train": GREYS, "levels": 300}, "levels=300: expected an integer from 2 to 256"),
+        ({"train": GREYS, "levels": 300}, "levels=300: must be an integer from 2 to 256"),
         ({"train": GREYS, "test": GREYS[:, :2]}, "split test: images of"),
     ],
 )
@@ -125,36 +123,6 @@ def test_unfit_archives(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=message):
         load_dataset(tmp_path / "a.npz")
-
-
-def huge_header(descr="|u1", shape=(2**40, 1, 28, 28)):
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(100)
-
-
-@pytest.mark.parametrize("content", [huge_header(), huge_header("<u8"), huge_header(shape=(-1, 1, 28, 28))])
-def test_headers_that_announce_too_much(tmp_path, content):
-    (tmp_path / "a.npy").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        archive.writestr("train.npy", content)
-    for name in ("a.npy", "a.npz"):
-        with pytest.raises(DataError, match=r"header announces shape .* more than the file can hold"):
-            load_dataset(tmp_path / name)
-
-
-def test_damaged_files(tmp_path):
-    np.save(tmp_path / "whole.npy", GREYS)
-    whole = (tmp_path / "whole.npy").read_bytes()
-    packed = split_file(tmp_path / "whole.npz").read_bytes()
-    broken = bytearray(packed)
-    broken[500] ^= 1
-    cases = {"a.npy": whole[:-1], "b.npy": whole[:20], "c.npy": b"", "d.npy": b"\x93NUMPY\x09\x00" + whole[8:]}
-    cases |= {"a.npz": packed[:-30], "b.npz": bytes(broken), "c.npz": b"", "d.npz": whole}
-    for name, content in cases.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=r"cannot be read as a|cut short") as error:
-            load_dataset(tmp_path / name)
-        assert name in str(error.value)
 
 
 def test_more_colours_than_images_have(tmp_path):

@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import HfApi
 from safetensors import safe_open
 
 import pixelrnn
@@ -417,8 +420,15 @@ def test_a_hub_folder_comes_back(tmp_path, small_model):
     assert "pixelrnn" in (tmp_path / "README.md").read_text()
 
 
-def test_a_model_can_be_pushed_to_the_hub():
-    assert callable(PixelRNN.push_to_hub)
+def test_what_is_pushed_to_the_hub_comes_back(tmp_path, small_model, monkeypatch):
+    def upload_folder(self, *, folder_path, **_):
+        shutil.copytree(folder_path, tmp_path / "hub")
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, **fields: SimpleNamespace(**fields))
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    model = small_model("diagonal_bilstm", colours=3, levels=4)
+    model.push_to_hub("someone/model")
+    assert same_weights(PixelRNN.load(tmp_path / "hub"), model)
 
 
 def test_what_is_neither_a_folder_nor_on_the_hub_is_refused(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 import pixelrnn
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Drawing, Steps, wave_count, waves
+from pixelrnn.scanning.native import NativeScan
 from tests.test_laws import NETWORKS, make_model
 
 
@@ -214,17 +215,13 @@ def test_posteriors_do_not_depend_on_how_many_images_fit_into_memory(monkeypatch
     images = torch.randint(2, (5, 1, 4, 5), generator=seeded(5))
     hole = torch.ones(4, 5, dtype=torch.bool)
     hole[1:3, 1:4] = False
-    sizes = []
-    real = sampling._Particles.__init__
-    monkeypatch.setattr(
-        sampling._Particles,
-        "__init__",
-        lambda self, images, *rest: sizes.append(len(images)) or real(self, images, *rest),
-    )
+    begun, real = [], NativeScan.begin
+    monkeypatch.setattr(NativeScan, "begin", lambda scan, batch: begun.append(batch) or real(scan, batch))
     model.posterior(images, hole, particles=6, generator=seeded())
+    assert begun == [30]
     monkeypatch.setattr(sampling, "LARGEST", 13)
     found = model.posterior(images, hole, particles=6, generator=seeded())
-    assert sizes == [30, 12, 12, 6]
+    assert begun == [30, 12, 12, 6]
     assert found.images.shape == (5, 6, 1, 4, 5)
     assert torch.equal(found.images[:, :, :, hole], images[:, None].expand_as(found.images)[:, :, :, hole])
 
@@ -329,12 +326,17 @@ def test_bad_completions_are_refused():
         model.complete(images.float(), known)
 
 
-def test_gradients_are_not_recorded():
-    model = make_model("row_lstm")
-    images = model.sample(1, height=2, width=2)
-    assert not images.requires_grad
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert isinstance(model, pixelrnn.PixelRNN)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_gradients_are_not_recorded(network):
+    model, recorded = make_model(network), []
+
+    def choose(logits, rows, cols, colour):
+        recorded.append(logits.requires_grad)
+        return logits.argmax(1)
+
+    pixelrnn.scan(model, torch.zeros(1, 1, 2, 3, dtype=torch.int64), choose)
+    assert recorded
+    assert not any(recorded)
 
 
 def test_a_network_that_remembers_nothing_can_be_sampled():

@@ -17,8 +17,8 @@ from pixelrnn import codec
 from pixelrnn.cli import console
 from pixelrnn.cli.common import check_out, dataset_of, load_model
 from pixelrnn.codec import container
-from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import CHUNK, Contents
+from pixelrnn.codec.tiles import Symbols
 from pixelrnn.data import load_images
 from pixelrnn.data.levels import to_grey
 from pixelrnn.files import atomic_path

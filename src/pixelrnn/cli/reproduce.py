@@ -17,7 +17,7 @@ from pixelrnn.cli.common import Stopped, load_model
 from pixelrnn.cli.show import size_of
 from pixelrnn.cli.train import train
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.drawing import charts, figures
+from pixelrnn.drawing import charts, saving
 from pixelrnn.evaluation import inspection
 from pixelrnn.evaluation.baselines import Baseline, all_baselines, left_out
 from pixelrnn.evaluation.laws import check
@@ -178,7 +178,7 @@ def _write(
         lines = (folder / each.row.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         curves[each.row.title] = [json.loads(line) for line in lines]
         found[each.row.title] = (*figure_of(each.test, unit), each.row.paper)
-    figures.save(charts.results(curves, found, unit=unit, title=table.title, by=by), folder / "results.png")
+    saving.save(charts.results(curves, found, unit=unit, title=table.title, by=by), folder / "results.png")
 
 
 def _baselines(folder: Path, dataset: Dataset) -> list[dict[str, Any]]:

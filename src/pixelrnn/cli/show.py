@@ -12,7 +12,7 @@ from pixelrnn import kernels
 from pixelrnn.cli import console
 from pixelrnn.cli.common import check_out, dataset_of, generator_of, load_model
 from pixelrnn.data import prepare
-from pixelrnn.drawing import figures
+from pixelrnn.drawing import figures, saving
 from pixelrnn.evaluation import inspection
 from pixelrnn.model.bundled import models
 from pixelrnn.model.image_model import ImageModel
@@ -148,7 +148,7 @@ def draw_contexts(names: list[str], row: int | None, col: int | None, out: Path,
         label = "multiscale" if several else str(model.config.networks[0].network)
         label = name if label in found else label
         found[label] = seen
-    out = figures.save(figures.contexts(found, *position), out)
+    out = saving.save(figures.contexts(found, *position), out)
     console.say(f"{out}: contexts at {position}")
 
 
@@ -168,5 +168,5 @@ def draw_softmax(names: list[str], data: str | None, split: str, index: int, out
     probabilities = inspection.softmax_at(model, image, positions).numpy()
     labels = [f"({row}, {col})" + (f", {'RGB'[colour]}" if colours == 3 else "") for colour, row, col in positions]
     true = [int(image[position]) for position in positions]
-    out = figures.save(figures.softmax_curves(probabilities, labels, true), out)
+    out = saving.save(figures.softmax_curves(probabilities, labels, true), out)
     console.say(f"{out}: {len(positions)} distributions along row {height // 2} of image {index}")

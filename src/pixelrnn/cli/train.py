@@ -25,7 +25,7 @@ from pixelrnn.cli.common import (
 )
 from pixelrnn.config import config_from
 from pixelrnn.data import Dataset, load_dataset
-from pixelrnn.drawing import charts, figures
+from pixelrnn.drawing import charts, saving
 from pixelrnn.errors import CheckpointError, Interrupted
 from pixelrnn.evaluation import inspection
 from pixelrnn.files import write_json
@@ -276,4 +276,4 @@ def _draw_curve(folder: Path, recipe: Recipe) -> None:
     reference = None if recipe.paper is None else {"paper": recipe.paper}
     unit = unit_of(recipe.model.levels)
     curve = charts.training_curve(records, unit=unit, reference=reference, title=recipe.name)
-    figures.save(curve, folder / "curve.png")
+    saving.save(curve, folder / "curve.png")

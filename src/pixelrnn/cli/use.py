@@ -26,7 +26,7 @@ from pixelrnn.cli.common import (
     print_result,
 )
 from pixelrnn.data import load_images
-from pixelrnn.drawing import figures, pictures
+from pixelrnn.drawing import figures, pictures, saving
 from pixelrnn.evaluation.baselines import all_baselines, left_out
 from pixelrnn.evaluation.likelihood import Scorer, bits_per_dim, evenly_spaced
 from pixelrnn.files import atomic_path
@@ -142,8 +142,8 @@ def sample(
     """Draw images, and save them as a picture, as one that shows how they were drawn, or as an array."""
     if stages and (animate or out.suffix == ".npy"):
         raise ValueError("--stages: draws one picture, not an animation or an array")
-    if animate and out.suffix.lower() not in figures.ANIMATED:
-        raise ValueError(f"--out {out}: an animation is a file with suffix {' or '.join(figures.ANIMATED)}")
+    if animate and out.suffix.lower() not in saving.ANIMATED:
+        raise ValueError(f"--out {out}: an animation is a file with suffix {' or '.join(saving.ANIMATED)}")
     check_out(out, picture=out.suffix != ".npy")
     model = load_model(name, device)
     levels, frames = model.config.levels, list[Image.Image]()
@@ -171,16 +171,16 @@ def sample(
         watch=watch if animate else None,
     ).cpu()
     if animate:
-        out = figures.save_animation(frames, out)
+        out = saving.save_animation(frames, out)
     elif out.suffix == ".npy":
         with atomic_path(out) as temporary:
             buffer = io.BytesIO()
             np.save(buffer, images.numpy().astype(np.uint8))
             temporary.write_bytes(buffer.getvalue())
     elif stages:
-        out = figures.save(pictures.stages(images, spacings_of(images), levels), out)
+        out = saving.save(pictures.stages(images, spacings_of(images), levels), out)
     else:
-        out = figures.save(pictures.grid(images, levels), out)
+        out = saving.save(pictures.grid(images, levels), out)
     console.say(f"{out}: {number} samples in {time.monotonic() - begun:.1f} s")
 
 
@@ -251,7 +251,7 @@ def complete(
             f"beginnings left: {int(found.ancestors.median())} (median)"
         )
     drawn = drawn.cpu().unflatten(0, (len(originals), completions))
-    out = figures.save(pictures.completions(originals, known, drawn, model.config.levels), out)
+    out = saving.save(pictures.completions(originals, known, drawn, model.config.levels), out)
     console.say(
         f"{out}: {completions} completions of {len(originals)} images in {time.monotonic() - begun:.1f} s{note}"
     )
@@ -270,7 +270,7 @@ def surprise(name: str, data: str | None, split: str, number: int, out: Path, de
     images = torch.from_numpy(dataset_of(model, data).split(split)[:number])
     with torch.no_grad():
         nats = -model.log_prob(images, per_pixel=True).double().cpu()
-    out = figures.save(figures.surprise(images, nats, model.config.levels), out)
+    out = saving.save(figures.surprise(images, nats, model.config.levels), out)
     console.say(f"{out}: {len(images)} images, {nats.flatten(1).sum(1).mean():.2f} nats on average")
 
 
@@ -298,7 +298,7 @@ def score(name: str, paths: list[str], out: Path, maps: Path | None, batch: int,
                     nats[number] = float(term.sum())
                     if maps is not None:
                         picture = figures.nats_map(images[number][1], term.numpy(), config.levels)
-                        figures.save(picture, maps / f"{number:05d}-{Path(images[number][0]).stem}.png")
+                        saving.save(picture, maps / f"{number:05d}-{Path(images[number][0]).stem}.png")
                 done += len(chosen)
                 progress(done)
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

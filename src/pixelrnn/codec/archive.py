@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from pixelrnn.codec import chunks, container
-from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import Chunk, Contents, Mode
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
+from pixelrnn.codec.tiles import LARGEST_BATCH, Symbols
 from pixelrnn.config import Config, MultiScaleConfig
 from pixelrnn.errors import DamagedError, WrongModelError
 from pixelrnn.model.image_model import ImageModel
@@ -238,5 +238,5 @@ def _memory(config: Config, contents: Contents) -> int:
     height, width = (max((min(contents.tile, size[axis]) for size in sizes), default=1) for axis in (0, 1))
     if contents.padded:
         height = width = contents.tile
-    together = max(1, min(contents.together, chunks.TOGETHER // (contents.colours * height * width)))
+    together = max(1, min(contents.together, LARGEST_BATCH // (contents.colours * height * width)))
     return together * scan_bytes(config, height, width)

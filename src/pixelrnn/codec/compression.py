@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pixelrnn.codec import chunks, container
-from pixelrnn.codec.chunks import Symbols
 from pixelrnn.codec.container import (
     CHUNK,
     LARGEST_CHUNK,
@@ -25,6 +24,7 @@ from pixelrnn.codec.container import (
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
+from pixelrnn.codec.tiles import Symbols
 from pixelrnn.config import Config, MultiScaleConfig
 from pixelrnn.errors import ArchiveError, DamagedError
 from pixelrnn.model.image_model import ImageModel

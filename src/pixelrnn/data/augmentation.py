@@ -2,7 +2,7 @@
 
 Symbols stay symbols: pixels are moved, colours are swapped, levels are turned around; nothing is interpolated.
 
-Shapes: `B` images, `C` colours, `H` rows, `W` columns.
+Shape letters: `B` images, `C` colours, `H` rows, `W` columns.
 """
 
 from typing import Literal, get_args
@@ -21,13 +21,13 @@ def augment(
 ) -> NDArray[np.uint8]:
     """Change each image at random, as a pure function of `random`.
 
-    Arguments:
+    Args:
         images: (B, C, H, W) symbols; not changed.
-        levels: Size of the alphabet.
+        levels: size of the alphabet.
         kind: "none"; "flips" mirrors left and right; "colours" does that, mirrors up and down, puts colours in any
             order and turns levels around (s → levels - 1 - s), so that a model of few photos learns how pixels
             depend on each other rather than which colours these photos have.
-        random: Source of all randomness.
+        random: source of all randomness.
 
     Returns:
         (B, C, H, W) symbols.

@@ -1,10 +1,9 @@
 """A contact sheet: some images of each split, in labelled rows, for a user's eyes.
 
-Shapes: `N` images, `C` colours, `H` rows, `W` columns.
+Shape letters: `N` images, `C` colours, `H` rows, `W` columns.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +11,28 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pixelrnn.data.levels import to_grey
 
-__all__ = ["contact_sheet"]
+__all__ = ["draw_contact_sheet"]
 
-COLUMNS: Final = 16
-ROWS: Final = 3
-CELL: Final = 64
-WIDEST: Final = 1600
-GAP: Final = 4
-MARGIN: Final = 12
-LABEL: Final = 26
-PAPER: Final = (250, 250, 250)
-INK: Final = (40, 40, 40)
+COLUMNS = 16
+ROWS = 3
+CELL = 64
+WIDEST = 1600
+GAP = 4
+MARGIN = 12
+LABEL = 26
+PAPER = (250, 250, 250)
+INK = (40, 40, 40)
 
 
-def contact_sheet(splits: Mapping[str, NDArray[np.uint8]], levels: int) -> Image.Image:
+def draw_contact_sheet(splits: Mapping[str, NDArray[np.uint8]], levels: int) -> Image.Image:
     """Draw the first images of each split that has any, up to 3 rows of 16, each split under its name and size.
 
     Images smaller than 64 pixels are enlarged by a whole factor, without smoothing; larger ones are shown as
     they are.
 
-    Arguments:
-        splits: Symbols by name of split, each (N, C, H, W) of one (C, H, W), with C 1 or 3.
-        levels: Size of the alphabet.
+    Args:
+        splits: symbols by name of split, each (N, C, H, W) of one (C, H, W), with C 1 or 3.
+        levels: size of the alphabet.
 
     Returns:
         The sheet, in mode RGB.

@@ -1,10 +1,9 @@
-"""The one type every source of images becomes: three splits of integer symbols.
+"""The one type that every source of images becomes: three splits of integer symbols.
 
-Shapes: `N` images, `C` colours, `H` rows, `W` columns, `K` levels.
+Shape letters: `N` images, `C` colours, `H` rows, `W` columns, `K` levels.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from pixelrnn.errors import DataError
 
 __all__ = ["SPLITS", "Dataset", "check_levels", "split_name"]
 
-SPLITS: Final = ("train", "validation", "test")
-ALIASES: Final = {"valid": "validation", "val": "validation"}
+SPLITS = ("train", "validation", "test")
+ALIASES = {"valid": "validation", "val": "validation"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +23,15 @@ class Dataset:
     Nothing is scaled: a symbol is an integer in `0..levels-1`, and it reaches the model as it is.
     A split may be empty (0 images), but not of another shape.
 
-    Arguments:
-        name: What the data set is called in logs and messages.
-        levels: Size `K` of the alphabet, 2 to 256.
-        train: Images to fit, (N, C, H, W), uint8.
-        validation: Images to choose by, (N', C, H, W), uint8.
-        test: Images to report, (N'', C, H, W), uint8.
+    Attributes:
+        name: what the data set is called in logs and messages.
+        levels: size `K` of the alphabet, 2 to 256.
+        train: images to fit, (N, C, H, W), uint8.
+        validation: images to choose by, (N', C, H, W), uint8.
+        test: images to report, (N'', C, H, W), uint8.
 
     Raises:
-        DataError: On a wrong dtype, rank, shape, or a symbol that is not below `levels`.
+        DataError: a wrong dtype, rank, shape, or a symbol that is not below `levels`.
 
     Example:
         >>> images = np.zeros((4, 1, 2, 2), np.uint8)
@@ -53,20 +52,20 @@ class Dataset:
             self._check(split, getattr(self, split))
 
     def _check(self, split: str, images: NDArray[np.uint8]) -> None:
-        where = f"data set {self.name!r}, split {split}"
+        label = f"data set {self.name!r}, split {split}"
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            found = getattr(images, "dtype", type(images).__name__)
-            raise DataError(f"{where}: expected a uint8 array of symbols, got {found}")
+            kind = getattr(images, "dtype", type(images).__name__)
+            raise DataError(f"{label}: expected a uint8 array of symbols, got {kind}")
         if images.ndim != 4 or 0 in images.shape[1:]:
-            raise DataError(f"{where}: expected shape (N, C, H, W), got {images.shape}")
+            raise DataError(f"{label}: expected shape (N, C, H, W), got {images.shape}")
         if images.shape[1:] != self.train.shape[1:]:
             raise DataError(
-                f"{where}: images of (C, H, W) = {images.shape[1:]}, but those of train are "
+                f"{label}: images of (C, H, W) = {images.shape[1:]}, but those of train are "
                 f"{self.train.shape[1:]}; all splits must have one shape"
             )
         if self.levels < 256 and images.size and int(images.max()) >= self.levels:
             raise DataError(
-                f"{where}: symbol {int(images.max())} found; levels={self.levels} allows 0..{self.levels - 1}"
+                f"{label}: symbol {int(images.max())} found; levels={self.levels} allows 0..{self.levels - 1}"
             )
 
     @property
@@ -87,14 +86,14 @@ class Dataset:
     def split(self, name: str) -> NDArray[np.uint8]:
         """The images of a split, refusing one that has none.
 
-        Arguments:
+        Args:
             name: `"train"`, `"validation"` (also `"valid"` or `"val"`) or `"test"`.
 
         Returns:
             Symbols, (N, C, H, W) with N ≥ 1.
 
         Raises:
-            DataError: If there is no such split, or it is empty.
+            DataError: there is no such split, or it is empty.
         """
         images: NDArray[np.uint8] = getattr(self, split_name(name))
         if not len(images):
@@ -109,7 +108,7 @@ def split_name(name: str) -> str:
     """The canonical name of a split.
 
     Raises:
-        DataError: If `name` is neither a split nor an alias of one.
+        DataError: `name` is neither a split nor an alias of one.
     """
     canonical = ALIASES.get(name, name)
     if canonical not in SPLITS:
@@ -121,7 +120,7 @@ def check_levels(levels: int) -> None:
     """Refuse an alphabet that bytes cannot hold.
 
     Raises:
-        DataError: If `levels` is not an integer in 2..256.
+        DataError: `levels` is not an integer in 2..256.
     """
     if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 2 <= levels <= 256:
-        raise DataError(f"levels={levels!r}: expected an integer from 2 to 256")
+        raise DataError(f"levels={levels!r}: must be an integer from 2 to 256")

@@ -13,7 +13,6 @@ the file `mnist_binary.xz`, which derives from it, is under the same licence.
 import hashlib
 import lzma
 from importlib import resources
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,10 @@ from pixelrnn.errors import DataError
 
 __all__ = ["FILE", "SHA256", "load_binary_mnist", "pack", "unpack"]
 
-FILE: Final = "mnist_binary.xz"
-SHA256: Final = "cfafc756736de31a5d1fa07e043e1b4278f08fc4dc924342b5ad2b63e406abb1"
-SHAPE: Final = (70_000, 28, 28)
-FILTERS: Final = ({"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 2, "pb": 2},)
+FILE = "mnist_binary.xz"
+SHA256 = "cfafc756736de31a5d1fa07e043e1b4278f08fc4dc924342b5ad2b63e406abb1"
+SHAPE = (70_000, 28, 28)
+FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 2, "pb": 2},)
 
 
 def load_binary_mnist() -> Splits:
@@ -36,7 +35,7 @@ def load_binary_mnist() -> Splits:
         Symbols 0 and 1, each split (N, 1, 28, 28), and 2 levels.
 
     Raises:
-        DataError: If the installed file is damaged.
+        DataError: the installed file is damaged.
     """
     bits = unpack(resources.files(__package__).joinpath(FILE).read_bytes())[:, None]
     return Splits(bits[:50_000], bits[50_000:60_000], bits[60_000:], levels=2)
@@ -59,13 +58,13 @@ def unpack(packed: bytes) -> NDArray[np.uint8]:
         Bits, (70000, 28, 28), uint8.
 
     Raises:
-        DataError: If the bytes are not those of the embedded data set.
+        DataError: the bytes are not those of the embedded data set.
     """
     try:
         rows = lzma.decompress(packed)
     except lzma.LZMAError as error:
         raise DataError(f"{FILE}: the installed file is damaged ({error}); install pixelrnn again") from error
-    if (found := hashlib.sha256(rows).hexdigest()) != SHA256:
-        raise DataError(f"{FILE}: SHA-256 is {found}, expected {SHA256}; install pixelrnn again")
+    if (digest := hashlib.sha256(rows).hexdigest()) != SHA256:
+        raise DataError(f"{FILE}: SHA-256 is {digest}, expected {SHA256}; install pixelrnn again")
     count, height, width = SHAPE
     return np.unpackbits(np.frombuffer(rows, np.uint8).reshape(count, height, -1), axis=2, count=width)

@@ -1,11 +1,10 @@
 """A folder tree of images of one size.
 
-Shapes: `N` images, `C` colours, `H` rows, `W` columns.
+Shape letters: `N` images, `C` colours, `H` rows, `W` columns.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from pixelrnn.errors import DataError
 
 __all__ = ["SPLIT_FOLDERS", "fill_images", "load_image_folder", "read_images"]
 
-SPLIT_FOLDERS: Final = (*SPLITS, *ALIASES)
+SPLIT_FOLDERS = (*SPLITS, *ALIASES)
 
 
 def load_image_folder(folder: Path, colours: int | None = None) -> Splits:
@@ -27,12 +26,12 @@ def load_image_folder(folder: Path, colours: int | None = None) -> Splits:
     may lie outside them. Otherwise each image goes to a split (80/10/10) by a hash of its path relative to
     the folder, so adding images never moves others.
 
-    Arguments:
-        folder: Top of the tree.
+    Args:
+        folder: top of the tree.
         colours: 1 or 3; None takes 1 if every file is grey, else 3.
 
     Raises:
-        DataError: If there are no images, sizes differ, or an image cannot be read without loss.
+        DataError: there are no images, sizes differ, or an image cannot be read without loss.
     """
     names = image_files(folder)
     if not names:
@@ -61,15 +60,15 @@ def _splits(folder: Path, names: Sequence[str]) -> list[str]:
 def read_images(sources: Sequence[tuple[Path | bytes, str]], colours: int | None = None) -> NDArray[np.uint8]:
     """Decode images of one size into one array.
 
-    Arguments:
-        sources: A path or the bytes of an image file, and the name errors give it; at least one.
+    Args:
+        sources: a path or the bytes of an image file, and the name errors give it; at least one.
         colours: 1 or 3; None takes 1 if every image is grey, else 3.
 
     Returns:
         Greys 0..255, (N, C, H, W), uint8.
 
     Raises:
-        DataError: If sizes differ, or an image cannot be read.
+        DataError: sizes differ, or an image cannot be read.
     """
     return fill_images(sources, len(sources), colours)
 

@@ -1,33 +1,33 @@
 """IDX files, the format of MNIST and Fashion-MNIST: a header of big-endian sizes, then bytes.
 
-Shapes: `N` images, `H` rows, `W` columns.
+Shape letters: `N` images, `H` rows, `W` columns.
 """
 
 import gzip
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelrnn.data.npy import DEFLATE_LIMIT
 from pixelrnn.data.splits import Splits, hold_out, permuted_split
 from pixelrnn.errors import DataError
 
-__all__ = ["DEFLATE_LIMIT", "find_idx_files", "is_idx_file", "load_idx_file", "load_idx_folder", "read_idx"]
+__all__ = ["find_idx_files", "is_idx_file", "load_idx_file", "load_idx_folder", "read_idx"]
 
-DEFLATE_LIMIT: Final = 1032  # no deflate stream unpacks to more than this many times its size
-IMAGES_MAGIC: Final = b"\x00\x00\x08\x03"
-LABELS_MAGIC: Final = b"\x00\x00\x08\x01"
-NAMES: Final = {"train": "train-images", "test": "t10k-images"}
-SUFFIXES: Final = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
+IMAGES_MAGIC = b"\x00\x00\x08\x03"
+LABELS_MAGIC = b"\x00\x00\x08\x01"
+NAMES = {"train": "train-images", "test": "t10k-images"}
+SUFFIXES = ("-idx3-ubyte", ".idx3-ubyte", "-idx3-ubyte.gz", ".idx3-ubyte.gz")
 
 
 def find_idx_files(folder: Path) -> dict[str, Path]:
     """The canonical image files in a folder, by split (`"train"`, `"test"`); unpacked ones are preferred."""
-    paths = {split: [folder / f"{stem}{suffix}" for suffix in SUFFIXES] for split, stem in NAMES.items()}
-    found = {split: [path for path in candidates if path.is_file()] for split, candidates in paths.items()}
-    return {split: present[0] for split, present in found.items() if present}
+    candidates = {split: [folder / f"{stem}{suffix}" for suffix in SUFFIXES] for split, stem in NAMES.items()}
+    files = {split: [path for path in paths if path.is_file()] for split, paths in candidates.items()}
+    return {split: paths[0] for split, paths in files.items() if paths}
 
 
 def is_idx_file(path: Path) -> bool:
@@ -42,18 +42,23 @@ def load_idx_folder(folder: Path) -> Splits:
     """A folder with the canonical MNIST names; validation is the last 10,000 training images, or the last sixth.
 
     Raises:
-        DataError: If one of the two image files is missing or damaged, or their image sizes differ.
+        DataError: one of the two image files is missing or damaged, or their image sizes differ.
     """
     files = find_idx_files(folder)
     for split, stem in NAMES.items():
         if split not in files:
-            raise DataError(f"{folder}: {stem}-idx3-ubyte (or .gz) is missing beside {next(iter(files.values())).name}")
+            present = next(iter(files.values())).name
+            raise DataError(f"{folder}: {stem}-idx3-ubyte (or .gz) is missing, though {present} is there")
     images, test = read_idx(files["train"])[:, None], read_idx(files["test"])[:, None]
     return Splits(*hold_out(images, most=10_000, one_in=6), test)
 
 
 def load_idx_file(path: Path) -> Splits:
-    """A single IDX file of images, split 80/10/10 by a fixed permutation."""
+    """A single IDX file of images, split 80/10/10 by a fixed permutation.
+
+    Raises:
+        DataError: see `read_idx`.
+    """
     return permuted_split(read_idx(path)[:, None])
 
 
@@ -66,7 +71,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         Greys 0..255, (N, H, W), uint8.
 
     Raises:
-        DataError: If the magic number, the sizes or the length of the file are wrong, or it cannot be read.
+        DataError: the magic number, the sizes or the length of the file are wrong, or it cannot be read.
     """
     try:
         with path.open("rb") as raw:
@@ -98,6 +103,6 @@ def _read(file: BinaryIO, path: Path, limit: int) -> NDArray[np.uint8]:
         )
     pixels = file.read(expected + 1)
     if len(pixels) != expected:
-        found = f"only {len(pixels)}" if len(pixels) < expected else "more"
-        raise DataError(f"{path}: expected {expected} bytes for {count} images of {height}×{width}, found {found}")
+        present = f"only {len(pixels)}" if len(pixels) < expected else "more"
+        raise DataError(f"{path}: expected {expected} bytes for {count} images of {height}×{width}, found {present}")
     return np.frombuffer(bytearray(pixels), np.uint8).reshape(count, height, width)

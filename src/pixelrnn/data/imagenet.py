@@ -1,27 +1,26 @@
 """Downsampled ImageNet, 32 × 32 and 64 × 64: the published npz batches, or the folders of PNG files.
 
 The published validation images are our test split; the end of the training images is our validation split.
-Shapes: `N` images, `S` the side of a square.
+Shape letters: `N` images, `S` the side of a square.
 """
 
 import re
 from math import isqrt
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.data.arrays import npz_headers, read_npz
 from pixelrnn.data.folders import read_images
+from pixelrnn.data.npy import npz_headers, read_npz
 from pixelrnn.data.pixels import image_files
 from pixelrnn.data.splits import Splits, hold_out
 from pixelrnn.errors import DataError
 
 __all__ = ["HELD_OUT", "find_png_folders", "is_npz_folder", "load_npz_folder", "load_png_folders"]
 
-HELD_OUT: Final = 10_000
-VALIDATION_BATCH: Final = "val_data.npz"
+HELD_OUT = 10_000
+VALIDATION_BATCH = "val_data.npz"
 
 
 def is_npz_folder(folder: Path) -> bool:
@@ -33,7 +32,7 @@ def load_npz_folder(folder: Path) -> Splits:
     """`train_data_batch_1.npz` … and `val_data.npz`; validation is the last 10,000 training images, or a tenth.
 
     Raises:
-        DataError: If a batch is damaged, numbers are missing from the sequence, or sizes differ.
+        DataError: a batch is damaged, numbers are missing from the sequence, or sizes differ.
     """
     paths = sorted(folder.glob("train_data_batch_*.npz"), key=lambda path: (len(path.name), path.name))
     for number, path in enumerate(paths, start=1):

@@ -17,15 +17,15 @@ __all__ = ["quantise", "requantise", "to_grey"]
 def quantise(greys: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
     """Symbols of 8-bit greys: `⌊grey · levels / 256⌋`.
 
-    Arguments:
-        greys: Values 0..255, any shape, uint8.
-        levels: Size of the alphabet, 2 to 256; 256 changes nothing.
+    Args:
+        greys: values 0..255, any shape, uint8.
+        levels: size of the alphabet, 2 to 256; 256 changes nothing.
 
     Returns:
         Symbols 0..levels-1, same shape, uint8.
 
     Raises:
-        DataError: If `greys` is not uint8 or `levels` is out of range.
+        DataError: `greys` is not uint8 or `levels` is out of range.
 
     Example:
         >>> quantise(np.array([0, 127, 128, 255], np.uint8), 2).tolist()
@@ -41,18 +41,18 @@ def quantise(greys: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
 def to_grey(symbols: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
     """8-bit greys that show symbols, 0 as black and the top symbol as white.
 
-    The grey is `symbol · 255 / (levels - 1)`, rounded, and moved into the symbol's own bin where rounding
+    The grey is `symbol · 255 / (levels - 1)`, rounded, and moved back into the bin of the symbol where rounding
     left it (by one grey, from 28 levels on), so that `quantise(to_grey(s, K), K) == s` for every `K`.
 
-    Arguments:
-        symbols: Values 0..levels-1, any shape, uint8.
-        levels: Size of the alphabet, 2 to 256.
+    Args:
+        symbols: values 0..levels-1, any shape, uint8.
+        levels: size of the alphabet, 2 to 256.
 
     Returns:
         Greys 0..255, same shape, uint8.
 
     Raises:
-        DataError: If a symbol is not below `levels`, or an argument is of the wrong kind.
+        DataError: a symbol is not below `levels`, or an argument is of the wrong kind.
     """
     check_levels(levels)
     _check_bytes(symbols, "symbols")
@@ -67,21 +67,21 @@ def to_grey(symbols: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
 def requantise(symbols: NDArray[np.uint8], stored: int | None, wanted: int, name: str) -> NDArray[np.uint8]:
     """Symbols in the wanted alphabet: unchanged if it is the stored one, quantised if 8-bit greys are stored.
 
-    Arguments:
-        symbols: Values of any shape, uint8.
-        stored: Size of the alphabet they are in; None if nothing states it, and they are taken as they are.
-        wanted: Size of the alphabet to bring them to.
-        name: What errors call them.
+    Args:
+        symbols: values of any shape, uint8.
+        stored: size of the alphabet they are in; None if nothing states it, and they are taken as they are.
+        wanted: size of the alphabet to bring them to.
+        name: what errors call them.
 
     Raises:
-        DataError: If a symbol lies outside its alphabet, or no conversion is free of guesses.
+        DataError: a symbol lies outside its alphabet, or no conversion is free of guesses.
     """
     check_levels(wanted)
     top = int(symbols.max(initial=0))
     if stored is None and top >= wanted:
         raise DataError(
             f"{name}: symbol {top} found, which levels={wanted} does not have, and nothing says how many "
-            "there are; if these are 8-bit greys to quantise, save them in a .npz with levels=256 beside them"
+            "there are; if these are 8-bit greys to quantise, save them in a .npz with an array levels=256"
         )
     if stored is not None and top >= stored:
         raise DataError(f"{name}: symbol {top} found; its {stored} levels allow 0..{stored - 1}")

@@ -1,11 +1,10 @@
 """From what a user writes to images: the one place that tells the sources apart.
 
-Shapes: `N` images, `C` colours, `H` rows, `W` columns.
+Shape letters: `N` images, `C` colours, `H` rows, `W` columns.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,11 @@ from pixelrnn.errors import DataError
 
 __all__ = ["UNDERSTOOD", "load_dataset", "load_images"]
 
-EMBEDDED: Final = "mnist-binary"
-HUB: Final = "hf:"
-ARRAY_SUFFIXES: Final = (".npy", ".npz")
-ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz")
-UNDERSTOOD: Final = (
+EMBEDDED = "mnist-binary"
+HUB = "hf:"
+ARRAY_SUFFIXES = (".npy", ".npz")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+UNDERSTOOD = (
     "mnist-binary; a folder of IDX files (MNIST), of CIFAR-10 batches, of downsampled ImageNet or of images "
     "of one size; an .npz, .npy, IDX or CIFAR-10 .tar.gz file; hf:NAME"
 )
@@ -38,20 +37,20 @@ UNDERSTOOD: Final = (
 def load_dataset(spec: str | Path, *, levels: int | None = None, colours: int | None = None) -> Dataset:
     """Load a data set as integer symbols.
 
-    Arguments:
+    Args:
         spec: `"mnist-binary"` (embedded), `"hf:NAME"` (Hugging Face `datasets`), or the path of a file or
             folder: IDX, CIFAR-10, downsampled ImageNet, `.npz`, `.npy`, or a tree of images.
-        levels: Size of the alphabet; 8-bit greys are quantised to it (`quantise`), symbols of another
+        levels: size of the alphabet; 8-bit greys are quantised to it (`quantise`), symbols of another
             alphabet are never converted, and neither are those of an array file that does not state its
             alphabet. None keeps what the source has: 256, or what an array file states.
-        colours: Number of colours; grey becomes r = g = b, and colours become grey only where r = g = b
-            everywhere. None keeps what the source has.
+        colours: number of colours; grey becomes r = g = b, and colours become grey only if r = g = b everywhere.
+            None keeps what the source has.
 
     Returns:
         Symbols 0..levels-1 in three splits, each (N, C, H, W), uint8.
 
     Raises:
-        DataError: If the source is unknown, missing, damaged, or cannot be had in these levels and colours
+        DataError: the source is unknown, missing, damaged, or cannot be had in these levels and colours
             without a guess or a loss.
 
     Example:
@@ -113,7 +112,7 @@ def _load_file(path: Path) -> Splits:
 
 def _image_colours(colours: int | None, name: str) -> int | None:
     if colours not in (None, 1, 3):
-        raise DataError(f"{name}: images have 1 or 3 colours, colours={colours} comes from array files only")
+        raise DataError(f"{name}: colours={colours}: must be 1 or 3 for images; only array files have other numbers")
     return colours
 
 
@@ -128,19 +127,19 @@ def load_images(
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Load images one by one, as a model takes them; their sizes may differ.
 
-    Arguments:
-        paths: Image files, folders of images (with their subfolders, in the order of their paths), `.npy` and
+    Args:
+        paths: image files, folders of images (with their subfolders, in the order of their paths), `.npy` and
             `.npz` files (all splits, in the order train, validation, test).
-        colours: Number of colours of the model.
-        levels: Size of the model's alphabet; 8-bit greys are quantised to it.
-        lossless: Refuse images that have other greys than those of the symbols (`to_grey`).
+        colours: number of colours of the model.
+        levels: size of the model's alphabet; 8-bit greys are quantised to it.
+        lossless: refuse images that have other greys than those of the symbols (`to_grey`).
 
     Returns:
         Name and symbols, (C, H, W) uint8, of each image. An image in an array file is named
         `FILE[SPLIT/NUMBER]`, or `FILE[NUMBER]` if the file holds a single array.
 
     Raises:
-        DataError: If a path is missing, holds no image, or an image cannot be had in these colours and
+        DataError: a path is missing, holds no image, or an image cannot be had in these colours and
             levels.
     """
     check_levels(levels)
@@ -179,8 +178,8 @@ def _load_array_images(
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     arrays, stored = read_image_arrays(path)
     for split, array in arrays.items():
-        where = f"{path}, {split}" if split else str(path)
-        images = _convert(array, stored, levels, colours, where)
+        label = f"{path}, {split}" if split else str(path)
+        images = _convert(array, stored, levels, colours, label)
         if lossless and stored == 256:
-            _quantised(array, levels, where, lossless)
+            _quantised(array, levels, label, lossless)
         yield from ((f"{path}[{split}{'/' if split else ''}{number}]", image) for number, image in enumerate(images))

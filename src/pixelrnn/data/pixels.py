@@ -1,6 +1,6 @@
 """One image file to pixels, with every ambiguity of a file format decided here and nowhere else.
 
-Shapes: `C` colours, `H` rows, `W` columns; a leading `N` images where arrays are treated together.
+Shape letters: `C` colours, `H` rows, `W` columns; a leading `N` images where arrays are treated together.
 """
 
 import warnings
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ from pixelrnn.errors import DataError
 
 __all__ = ["ALPHAS", "IMAGE_SUFFIXES", "as_colours", "image_files", "open_image", "read_image"]
 
-IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-ALPHAS: Final = (None, "white", "black", "drop")
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-TIFF_BITS_PER_SAMPLE: Final = 258
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ALPHAS = (None, "white", "black", "drop")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+TIFF_BITS_PER_SAMPLE = 258
 
 
 def image_files(folder: Path) -> list[str]:
@@ -34,16 +34,16 @@ def image_files(folder: Path) -> list[str]:
 def read_image(source: Path | bytes, name: str, colours: int | None = None) -> NDArray[np.uint8]:
     """Decode one image to 8-bit greys, refusing what cannot be had without loss or choice.
 
-    Arguments:
-        source: Path of an image file, or its bytes.
-        name: What errors call it.
+    Args:
+        source: path of an image file, or its bytes.
+        name: what errors call it.
         colours: 1 or 3; None keeps the file's own number.
 
     Returns:
         Greys 0..255, (C, H, W), uint8.
 
     Raises:
-        DataError: If the image is unreadable, transparent, deeper than 8 bits or animated, or has colours
+        DataError: the image is unreadable, transparent, deeper than 8 bits or animated, or has colours
             where `colours` is 1.
     """
     image, _ = open_image(source, name)
@@ -55,13 +55,13 @@ def read_image(source: Path | bytes, name: str, colours: int | None = None) -> N
 def as_colours(images: NDArray[np.uint8], colours: int, name: str) -> NDArray[np.uint8]:
     """Change the number of colours where this loses nothing: grey to r = g = b and back.
 
-    Arguments:
+    Args:
         images: (..., C, H, W).
-        colours: The number wanted.
-        name: What errors call the images.
+        colours: the number wanted.
+        name: what errors call the images.
 
     Raises:
-        DataError: If colours would be lost or invented.
+        DataError: colours would be lost or invented.
     """
     present = images.shape[-3]
     if present == colours:
@@ -86,18 +86,18 @@ def open_image(
     The orientation in the EXIF data is applied. A palette or CMYK becomes RGB, one bit becomes 0 and 255. An
     alpha channel that is opaque everywhere is dropped. Of a multi-picture JPEG the first picture is taken.
 
-    Arguments:
-        source: Path of an image file, or its bytes.
-        name: What errors call it.
-        alpha: What to do about transparency: None refuses, `"white"` and `"black"` lay the image on that
+    Args:
+        source: path of an image file, or its bytes.
+        name: what errors call it.
+        alpha: what to do about transparency: None refuses, `"white"` and `"black"` lay the image on that
             colour, `"drop"` keeps the colours that are stored under it.
-        reduce_depth: Reduce 16 bits to 8 instead of refusing.
+        reduce_depth: reduce 16 bits to 8 instead of refusing.
 
     Returns:
         The image, and what was done to it that a user should know.
 
     Raises:
-        DataError: If the image is unreadable, animated, or (unless the arguments allow it) transparent or
+        DataError: the image is unreadable, animated, or (unless the arguments allow it) transparent or
             deeper than 8 bits.
     """
     with _pillow_errors(name), BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:

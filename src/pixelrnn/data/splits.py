@@ -1,4 +1,7 @@
-"""Splitting by rules that any machine repeats: no random state, no dependence on the order of a folder."""
+"""Splitting by rules that any machine repeats: no random state, no dependence on the order of a folder.
+
+Shape letters: `N` images, `C` colours, `H` rows, `W` columns.
+"""
 
 import hashlib
 from typing import NamedTuple
@@ -6,7 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Splits", "hold_out", "path_fraction", "permutation", "permuted_split", "split_of_path"]
+from pixelrnn.data.dataset import SPLITS
+from pixelrnn.errors import DataError
+
+__all__ = [
+    "Splits",
+    "hold_out",
+    "path_fraction",
+    "permutation",
+    "permuted_split",
+    "split_of_path",
+    "split_photos",
+]
 
 Images = NDArray[np.uint8]
 
@@ -53,3 +67,42 @@ def path_fraction(path: str, salt: str = "") -> float:
     """A number in [0, 1) that depends on a POSIX path and a salt alone: the first 53 bits of a SHA-256."""
     digest = hashlib.sha256(f"{salt}{path}".encode("utf-8", "surrogateescape")).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def split_photos(
+    names: list[str], validation_share: float, test_share: float, seed: int = 0
+) -> dict[str, tuple[str, ...]]:
+    """Split photos by the hashes of their paths: sorted by hash, first come test, then validation, then train.
+
+    Test ends at its share of the photos, validation at the sum of both shares, rounded; each split with a share has
+    at least one photo. Each end is a rank, so a photo that is added moves no more than two of the others, one over
+    each end; moving or renaming the folder moves none.
+
+    Args:
+        names: POSIX paths of the photos, relative to their folder.
+        validation_share: share of the photos to validate on, 0 for none.
+        test_share: share of the photos to test on, 0 for none.
+        seed: salt of the hash.
+
+    Returns:
+        The photos of each split, sorted by path.
+
+    Raises:
+        DataError: there are too few photos to fill the splits.
+    """
+    count = len(names)
+    first = max(round(test_share * count), int(test_share > 0))
+    second = max(round((test_share + validation_share) * count), first + (validation_share > 0))
+    if second >= count:
+        needed = 1 + (test_share > 0) + (validation_share > 0)
+        raise DataError(
+            f"{count} usable photos: must be at least {needed}, because splits never share a photo; "
+            "add photos, or set a share to 0"
+        )
+    order = sorted(names, key=lambda name: (path_fraction(name, f"{seed}:"), name))
+    parts = {
+        "train": order[second:],
+        "validation": order[first:second],
+        "test": order[:first],
+    }
+    return {split: tuple(sorted(parts[split])) for split in SPLITS}

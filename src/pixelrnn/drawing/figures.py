@@ -1,4 +1,4 @@
-"""Plots of contexts, distributions and what pixels cost, and `save` for every kind of picture.
+"""Plots of contexts, distributions and what pixels cost.
 
 Everything is drawn from arrays (NumPy's or torch's); nothing here knows a model. Plots are Matplotlib `Figure`
 objects made without global state.
@@ -6,11 +6,8 @@ objects made without global state.
 Shapes: `C` colours, `H` rows, `W` columns, `K` levels, `M` distributions.
 """
 
-import io
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,25 +21,10 @@ from PIL import Image
 
 from pixelrnn.drawing.pictures import INK, ArrayLike, as_array, to_picture
 from pixelrnn.drawing.plotting import FAINT, MUTED, SKY, VERMILLION, colour_bar, make_panels, rendered
-from pixelrnn.files import atomic_path
 
-__all__ = [
-    "ANIMATED",
-    "context",
-    "contexts",
-    "nats_map",
-    "save",
-    "save_animation",
-    "softmax_curves",
-    "surprise",
-]
-
-ANIMATED = (".gif", ".webp")
-"""Suffixes of pictures that move."""
+__all__ = ["context", "contexts", "nats_map", "softmax_curves", "surprise"]
 
 Reals: TypeAlias = npt.NDArray[np.float64]
-
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}
 
 
 def nats_map(image: ArrayLike, nats: ArrayLike, levels: int, *, unit: str = "nats a pixel") -> Image.Image:
@@ -192,68 +174,6 @@ def softmax_curves(probabilities: ArrayLike, labels: Sequence[str], true: Sequen
     return figure
 
 
-def save(picture: Image.Image | Figure, path: str | Path) -> Path:
-    """Write a picture whole or not at all, in the format of the suffix.
-
-    Args:
-        picture: what any function here returns.
-        path: the file; `.png` is added where it has no suffix. Figures may also be `.pdf` or `.svg` drawings.
-
-    Returns:
-        The path written.
-
-    Raises:
-        ValueError: a suffix that nothing here can write.
-        FileNotFoundError: no such folder.
-    """
-    path = Path(path)
-    path = path if path.suffix else path.with_name(path.name + ".png")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path is {path}, but there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        _write(picture, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def save_animation(frames: Sequence[Image.Image], path: str | Path, *, seconds: float = 3.0) -> Path:
-    """Write pictures as one that moves, whole or not at all; the last one stays for a while.
-
-    Args:
-        frames: of one size.
-        path: a `.gif` or `.webp` file.
-        seconds: how long it runs.
-
-    Returns:
-        The path written.
-
-    Raises:
-        ValueError: no frames, or another suffix.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in ANIMATED:
-        raise ValueError(f"{path}: animations are {' or '.join(ANIMATED)}")
-    if not frames:
-        raise ValueError("frames is empty: an animation has at least one")
-    each = max(20, round(1000 * seconds / len(frames)))
-    with atomic_path(path) as temporary:
-        buffer = io.BytesIO()
-        frames[0].save(
-            buffer,
-            path.suffix[1:].upper(),
-            save_all=True,
-            append_images=frames[1:],
-            duration=[each] * (len(frames) - 1) + [2000],
-            loop=0,
-            **({"lossless": True} if path.suffix.lower() == ".webp" else {}),
-        )
-        temporary.write_bytes(buffer.getvalue())
-    return path
-
-
 def _reals(values: ArrayLike, name: str) -> Reals:
     array = as_array(values).astype(np.float64)
     if not np.isfinite(array).all():
@@ -280,16 +200,3 @@ def _draw_context(axes: Axes, array: Reals, row: int, col: int, scale: LogNorm) 
     axes.spines[:].set_visible(True)
     axes.set(xticks=[], yticks=[])
     return heat
-
-
-def _write(picture: Image.Image | Figure, path: Path) -> None:
-    suffix = path.suffix.lower()
-    if isinstance(picture, Figure):
-        if suffix in (".pdf", ".svg"):
-            picture.savefig(path)
-            return
-        picture = rendered(picture)
-    file_format = Image.registered_extensions().get(suffix, "")
-    if file_format not in Image.SAVE:
-        raise ValueError(f"path has suffix {path.suffix!r}; it must be one that Pillow writes, such as .png or .webp")
-    picture.save(path, format=file_format, **_SAVE_OPTIONS.get(file_format, {}))

@@ -1,7 +1,7 @@
 """Pictures of images: grids, and completions beside their originals.
 
 Everything is drawn from arrays (NumPy's or torch's) with Pillow, pixel by pixel; nothing here knows a model, and no
-pixel is smoothed. Plots are in `figures`, and so is `save`, which writes both.
+pixel is smoothed. Plots are in `figures` and `charts`; `saving.save` writes all of them.
 
 Shapes: `N` images, `B` batch, `C` colours, `H` rows, `W` columns, `K` levels, `P` completions of one image.
 """

@@ -33,7 +33,7 @@ def test_files_of_no_use(tmp_path):
 
 
 def test_levels_are_checked_first():
-    with pytest.raises(DataError, match="levels=1: expected an integer from 2 to 256"):
+    with pytest.raises(DataError, match="levels=1: must be an integer from 2 to 256"):
         load_dataset("mnist-binary", levels=1)
 
 
@@ -84,7 +84,7 @@ def test_unfit_images(tmp_path):
         ([tmp_path / "empty"], 3, 256, r"empty: holds no images"),
         ([tmp_path / "text.txt"], 3, 256, r"text\.txt: cannot be read as an image"),
         ([tmp_path / "a.png"], 1, 256, r"a\.png: has colours, but colours=1"),
-        ([tmp_path / "a.png"], 4, 256, "images have 1 or 3 colours, colours=4"),
+        ([tmp_path / "a.png"], 4, 256, "colours=4: must be 1 or 3 for images"),
         ([tmp_path / "a.npy"], 3, 2, r"a\.npy: symbol \d+ found, which levels=2 does not have"),
         ([tmp_path / "a.png"], 3, 0, "levels=0"),
     ]:

@@ -31,6 +31,7 @@ def test_colours_turn_around_and_change_places(images):
     changed = augment(images, 10, "colours", random(1))
     kinds = set()
     for new, old in zip(changed, images, strict=True):
+        matches = []
         for turned in (False, True):
             levels = 9 - old if turned else old
             for up in (1, -1):
@@ -38,8 +39,9 @@ def test_colours_turn_around_and_change_places(images):
                     moved = levels[:, ::up, ::left]
                     order = [next((c for c in range(3) if np.array_equal(plane, moved[c])), None) for plane in new]
                     if None not in order:
-                        kinds.add((turned, up, left, tuple(order)))
-                        break
+                        matches.append((turned, up, left, tuple(order)))
+        assert matches, "pixels are not those of the image"
+        kinds.add(matches[0])
     assert {kind[0] for kind in kinds} == {False, True}
     assert {kind[1] for kind in kinds} == {1, -1}
     assert {kind[2] for kind in kinds} == {1, -1}
