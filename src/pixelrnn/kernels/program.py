@@ -25,6 +25,11 @@ class Kind(IntEnum):
     ADD = 4
     CONDITIONING = 5
     JOIN = 6
+    MULTIPLY = 7
+    SIGMOID = 8
+    TANH = 9
+    RELU = 10
+    SELECT = 11
 
 
 class Line(NamedTuple):
