@@ -12,16 +12,30 @@
 
 namespace pixelrnn {
 
-enum class Layer : Index { first, convolve, row_lstm, diagonal_lstm, add, conditioning, join };
+// As `Kind` in kernels/program.py.
+enum class Layer : Index {
+    first,
+    convolve,
+    row_lstm,
+    diagonal_lstm,
+    add,
+    conditioning,
+    concatenate,
+    multiply,
+    sigmoid,
+    tanh,
+    relu,
+    select,
+};
 
 // What a network does at a position, one after the other. Vectors of features are in numbered registers.
 template <typename Real>
 struct Instruction {
     Layer layer;
     std::vector<Index> inputs;   // registers; several are side by side, for a 1 × 1 convolution
-    Index other, output;         // registers; `other`, if not -1, is added, or joined
+    Index other, output;         // registers; `other`, if not -1, is the second operand, or added to a convolution
     Index features, outputs;     // of each input, and of the output
-    Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side
+    Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side; `select` begins at feature `above`
     bool rectify;                // inputs are max(0, x)
     // Weight (outputs, features of all inputs, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
     const Real* tensors[5];

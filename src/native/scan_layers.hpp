@@ -276,12 +276,38 @@ private:
     Weights weights_, above_weights_, beside_weights_;
 };
 
-class Add final : public Step {
+// What a pointwise instruction computes from features of one register, or of two. Sums are not rounded, as nothing is lost.
+template <Layer operation>
+INLINE Vec pointwise(const Arithmetic& arithmetic, Vec x, Vec other) {
+    if constexpr (operation == Layer::add) {
+        return x + other;
+    } else if constexpr (operation == Layer::multiply) {
+        return arithmetic.feature(x * other);
+    } else if constexpr (operation == Layer::sigmoid) {
+        return arithmetic.sigmoid(x);
+    } else if constexpr (operation == Layer::tanh) {
+        return arithmetic.tanh(x);
+    } else {
+        static_assert(operation == Layer::relu);
+        return max_with_zero(x);
+    }
+}
+
+// Computes the features of all colours each time: those of later colours are computed again when their turn comes.
+template <Layer operation>
+class Pointwise final : public Step {
 public:
-    explicit Add(const Instruction& i) : i_(i) {}
+    explicit Pointwise(const Instruction& i) : i_(i) {}
     void run(Part& part, Index) const override {
-        const Register &input = part.registers[i_.inputs[0]], &other = part.registers[i_.other], &output = part.registers[i_.output];
-        sum_rows(output.at(0), input.at(0), other.at(0), part.size() * i_.features);
+        const Register &input = part.registers[i_.inputs[0]], &output = part.registers[i_.output];
+        const Real *x = input.at(0), *other = i_.other < 0 ? x : part.registers[i_.other].at(0);
+        Real* to = output.at(0);
+        const Index count = part.size() * i_.features;
+        const Arithmetic& arithmetic = *part.arithmetic;
+        Index k = 0;
+        for (; k + V <= count; k += V) store(to + k, pointwise<operation>(arithmetic, load(x + k), load(other + k)));
+        if (const Index rest = count - k; rest > 0)
+            store_first(to + k, pointwise<operation>(arithmetic, load_first(x + k, rest), load_first(other + k, rest)), rest);
         output.rectify(part.size());
     }
 
@@ -313,10 +339,10 @@ private:
     Index here_;
 };
 
-// The features of two registers side by side.
-class Join final : public Step {
+// The features of a register, and after them those of another.
+class Concatenate final : public Step {
 public:
-    explicit Join(const Instruction& i) : i_(i) {}
+    explicit Concatenate(const Instruction& i) : i_(i) {}
     void run(Part& part, Index) const override {
         const Register &first = part.registers[i_.inputs[0]], &second = part.registers[i_.other], &output = part.registers[i_.output];
         for (Index m = 0; m < part.size(); ++m) {
@@ -330,14 +356,33 @@ private:
     Instruction i_;
 };
 
+// Some features of a register, which follow each other.
+class Select final : public Step {
+public:
+    explicit Select(const Instruction& i) : i_(i) {}
+    void run(Part& part, Index) const override {
+        const Register &input = part.registers[i_.inputs[0]], &output = part.registers[i_.output];
+        for (Index m = 0; m < part.size(); ++m) copy_row(output.at(m), input.at(m) + i_.above, i_.outputs);
+        output.rectify(part.size());
+    }
+
+private:
+    Instruction i_;
+};
+
 // A layer whose state begins at a place in that of an image.
 inline std::unique_ptr<Step> make_step(const Instruction& i, Layout& layout, Index at) {
     switch (i.layer) {
         case Layer::row_lstm: return std::make_unique<RowLSTM>(i, layout, at);
         case Layer::diagonal_lstm: return std::make_unique<DiagonalLSTM>(i, layout, at);
-        case Layer::add: return std::make_unique<Add>(i);
         case Layer::conditioning: return std::make_unique<Conditioning>(i, layout, at);
-        case Layer::join: return std::make_unique<Join>(i);
+        case Layer::add: return std::make_unique<Pointwise<Layer::add>>(i);
+        case Layer::multiply: return std::make_unique<Pointwise<Layer::multiply>>(i);
+        case Layer::sigmoid: return std::make_unique<Pointwise<Layer::sigmoid>>(i);
+        case Layer::tanh: return std::make_unique<Pointwise<Layer::tanh>>(i);
+        case Layer::relu: return std::make_unique<Pointwise<Layer::relu>>(i);
+        case Layer::concatenate: return std::make_unique<Concatenate>(i);
+        case Layer::select: return std::make_unique<Select>(i);
         default: return std::make_unique<Convolve>(i, layout, at);
     }
 }
