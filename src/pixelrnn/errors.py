@@ -7,6 +7,7 @@ what would be right.
 __all__ = [
     "ArchiveError",
     "CheckpointError",
+    "DamagedCheckpointError",
     "DamagedError",
     "DataError",
     "ForeignError",
@@ -29,6 +30,10 @@ class DataError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another run."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is missing, or not as it was written."""
 
 
 class TrainingError(RuntimeError):

@@ -13,8 +13,13 @@ __all__ = ["atomic_path", "finite", "flush", "write_json"]
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, old: Path | None = None) -> Iterator[Path]:
     """Give a temporary path in the same folder; on success it replaces `path`, flushed; on failure it is removed.
+
+    Args:
+        path: the file to write.
+        old: what `path` was is renamed to this, at the last moment; None: it is lost. A kill in between leaves nothing
+            at `path`, and both files beside it.
 
     Raises:
         OSError: the folder cannot be written, or is full; `path` is as it was.
@@ -28,6 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         flush(temporary)
         temporary.chmod(0o666 & ~_umask())
+        if old is not None:
+            path.replace(old)
         temporary.replace(path)
         flush(path.parent)
     except OSError as error:

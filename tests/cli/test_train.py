@@ -16,6 +16,7 @@ import pixelrnn
 from pixelrnn import files
 from pixelrnn.cli import console
 from pixelrnn.drawing import charts
+from tests.training.training_runs import flip_bit, same_result
 
 from .helpers import TINY, data_of
 
@@ -34,7 +35,7 @@ def test_train_leaves_a_model_with_its_curve_and_test_result(run, data, tmp_path
     assert "test: " in ran.out
     assert "\x1b" not in ran.out
     assert {path.name for path in folder.iterdir()} == {
-        "checkpoint.safetensors", "config.json", "curve.png", "metrics.jsonl",
+        "checkpoint-before.safetensors", "checkpoint.safetensors", "config.json", "curve.png", "metrics.jsonl",
         "model.safetensors", "run.json", "test.json",
     }  # fmt: skip
     model = pixelrnn.load(folder)
@@ -167,9 +168,10 @@ def test_an_old_run_is_not_overwritten(refused, old_run, data):
     again = ["train", "demo", "--data", data, "--steps", 2, "--out", "m", *TINY]
     assert "m: has a run already; go on with --resume, start anew with --overwrite, or give" in refused(*again)
     (old_run / "checkpoint.safetensors").unlink()
+    assert "m: has a run already; go on with --resume" in refused(*again)
+    (old_run / "checkpoint-before.safetensors").unlink()
     assert "m: has a model already; start anew with --overwrite, or give" in refused(*again)
-    before.pop("checkpoint.safetensors")
-    assert contents(old_run) == before
+    assert contents(old_run) == {name: content for name, content in before.items() if "checkpoint" not in name}
 
 
 def test_an_old_run_is_overwritten_when_asked(run, old_run, data, tmp_path):
@@ -262,11 +264,31 @@ def test_a_run_of_a_damaged_sitting_is_refused(refused, old_run, field):
     assert "run.json: damaged" in refused("train", "--resume", "--out", "m")
 
 
-def test_a_truncated_checkpoint_is_refused(refused, old_run):
-    file = old_run / "checkpoint.safetensors"
-    file.write_bytes(file.read_bytes()[:-9])
-    assert "damaged checkpoint" in refused("train", "--resume", "--out", "m")
-    file.unlink()
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_gone_on_from(run, data, tmp_path):
+    arguments = ["train", "demo", "--data", data, "--steps", 4, "--set=checkpoint_seconds=0", "--no-test", *TINY]
+    for name in ("whole", "m"):
+        assert run(*arguments, "--out", name).status == 0
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"")
+    flip_bit(tmp_path / "m" / "checkpoint.safetensors", -1)
+    ran = run("train", "--resume", "--out", "m", "--no-test")
+    assert ran.status == 0
+    assert re.fullmatch(
+        r"pixelrnn: warning: m/checkpoint\.safetensors: damaged checkpoint: .* \(checksum\); "
+        r"going on from checkpoint-before\.safetensors, of step 3\n",
+        ran.err,
+    )
+    assert same_result(tmp_path / "whole", tmp_path / "m")
+
+
+def test_two_damaged_checkpoints_are_refused(refused, old_run):
+    before = old_run / "checkpoint-before.safetensors"
+    for file in (old_run / "checkpoint.safetensors", before):
+        file.write_bytes(file.read_bytes()[:-9])
+    message = refused("train", "--resume", "--out", "m")
+    assert message.count("damaged checkpoint") == 2
+    before.unlink()
+    assert refused("train", "--resume", "--out", "m").count("damaged checkpoint") == 1
+    (old_run / "checkpoint.safetensors").unlink()
     assert "no checkpoint to resume from" in refused("train", "--resume", "--out", "m")
 
 

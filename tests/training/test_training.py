@@ -11,16 +11,20 @@ import torch
 
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, kernels
-from pixelrnn.evaluation.likelihood import Evaluation, evenly_spaced
+from pixelrnn.evaluation.likelihood import Dequantised, evenly_spaced
 from pixelrnn.training import loop as training
 from pixelrnn.training.loop import batch_indices, learning_rate, make_learner, optimise, rounds, train
 from tests.training.training_runs import (
     MODEL,
     NETWORKS,
+    OVERFITTING,
     SHORT,
     Cut,
+    after_update,
     cut_at,
+    dark,
     go,
+    grey,
     images,
     metrics,
     progress,
@@ -28,10 +32,11 @@ from tests.training.training_runs import (
     same_tensors,
     tensors,
     validation,
-    validation_losses,
+    validations,
+    weights_of,
 )
 
-__all__ = ["cut_at", "go", "images", "validation"]
+__all__ = ["after_update", "cut_at", "dark", "go", "grey", "images", "validation"]
 
 
 # The order of the data.
@@ -172,7 +177,7 @@ def test_the_given_images_are_left_alone(go, images, validation):
 def test_the_folder_holds_what_it_should(go, tmp_path):
     model = go(provenance={"height": 4, "width": 5, "data": "mine"})
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "config.json", "model.safetensors", "checkpoint.safetensors", "metrics.jsonl",
+        "config.json", "model.safetensors", "checkpoint.safetensors", "checkpoint-before.safetensors", "metrics.jsonl",
     }  # fmt: skip
     assert model.provenance == {"height": 4, "width": 5, "data": "mine"}
     assert PixelRNN.load(tmp_path / "run").provenance == model.provenance
@@ -240,37 +245,24 @@ def test_validations_are_as_many_as_asked_and_evenly_spread(steps, validations):
 # The moving average, and the best model.
 
 
-def record_weights(monkeypatch):
-    """Keep the weights of the model after each step."""
-    kept = []
-    real = training.optimise
-
-    def optimise(learner, *rest):
-        nats = real(learner, *rest)
-        kept.append([weight.detach().clone() for weight in learner.model.parameters()])
-        return nats
-
-    monkeypatch.setattr(training, "optimise", optimise)
-    return kept
-
-
 @pytest.mark.parametrize("average", [0.0, 0.3, 0.999])
-def test_the_moving_average_is_that_of_the_definition(go, tmp_path, monkeypatch, average):
-    kept = record_weights(monkeypatch)
+def test_the_moving_average_is_that_of_the_definition(go, after_update, tmp_path, average):
+    kept = []
+    after_update(lambda optimiser, step: kept.append(weights_of(optimiser).detach().clone()))
     go(dataclasses.replace(SHORT, steps=5, average=average))
     with torch.random.fork_rng():
         torch.manual_seed(SHORT.seed)
-        expected = [weight.detach().double() for weight in PixelRNN(MODEL).parameters()]
+        first = PixelRNN(MODEL)
+    expected = torch.cat([weight.detach().double().flatten() for weight in first.parameters()])
     for step, weights in enumerate(kept):
         decay = min(average, (1 + step) / (10 + step))
-        expected = [
-            decay * mean + (1 - decay) * weight.double() for mean, weight in zip(expected, weights, strict=True)
-        ]
-    found = tensors(tmp_path / "run")
-    names = [name for name, _ in PixelRNN(MODEL).named_parameters()]
-    for name, mean, weight in zip(names, expected, kept[-1], strict=True):
-        torch.testing.assert_close(found[f"average/{name}"].double(), mean, rtol=1e-5, atol=1e-7)
-        assert torch.equal(found[f"model/{name}"], weight)
+        expected = decay * expected + (1 - decay) * weights.double()
+    saved, sizes = tensors(tmp_path / "run"), [weight.numel() for weight in first.parameters()]
+    for (name, _), mean, weight in zip(
+        first.named_parameters(), expected.split(sizes), kept[-1].split(sizes), strict=True
+    ):
+        torch.testing.assert_close(saved[f"average/{name}"].double().flatten(), mean, rtol=1e-5, atol=1e-7)
+        assert torch.equal(saved[f"model/{name}"].flatten(), weight)
 
 
 def test_parameters_and_gradients_are_views_of_one_tensor():
@@ -294,13 +286,30 @@ def test_what_is_saved_is_the_average(go, tmp_path):
     assert not same_tensors(saved, {name.removeprefix("model/"): found[name] for name in found if name[:6] == "model/"})
 
 
-def test_the_best_model_is_kept_when_validation_gets_worse(go, tmp_path, monkeypatch):
-    asked = validation_losses(monkeypatch, [9.0, 5.0, 7.0, 5.0])
-    model = go(dataclasses.replace(SHORT, validations=4))
-    assert len(asked) == 4
-    assert same_tensors(model.state_dict(), asked[1])
-    assert same_tensors(tensors(tmp_path / "run", "model.safetensors"), asked[1])
-    assert (progress(tmp_path / "run")["best"], progress(tmp_path / "run")["best_step"]) == (5.0, 4)
+def test_the_best_model_is_kept_when_validation_gets_worse(go, cut_at, dark, grey, tmp_path):
+    model = go(OVERFITTING, images=dark, validation=grey)
+    losses = validations(tmp_path / "run")
+    best_step, best = min(losses, key=lambda entry: entry[1])
+    assert 3 < best_step < 24
+    assert losses[-1][1] > best + 1
+    for kept in (model, PixelRNN.load(tmp_path / "run")):
+        assert pixelrnn.evaluate(kept, evenly_spaced(grey, 5)).nats == pytest.approx(best)
+    assert progress(tmp_path / "run")["best_step"] == best_step
+    cut_at(best_step)
+    with pytest.raises(Cut):
+        go(OVERFITTING, images=dark, validation=grey, folder="cut")
+    assert same_tensors(tensors(tmp_path / "cut", "model.safetensors"), dict(model.state_dict()))
+
+
+def test_the_best_model_is_remembered_through_a_stop(go, cut_at, dark, grey, tmp_path):
+    go(OVERFITTING, images=dark, validation=grey, folder="whole")
+    cut_at(20)
+    with pytest.raises(Cut):
+        go(OVERFITTING, images=dark, validation=grey)
+    assert progress(tmp_path / "run")["best_step"] < 15
+    cut_at(None)
+    go(OVERFITTING, images=dark, validation=grey, resume=True)
+    assert same_result(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_run_by_the_clock_ends_by_the_clock(go, tmp_path, monkeypatch):
@@ -336,24 +345,19 @@ def test_validation_leaves_most_of_a_run_by_the_clock_for_training(go, tmp_path,
     assert records[-1]["step"] >= 60
 
 
-def test_validation_images_are_spread_over_the_split(go, tmp_path, monkeypatch):
+def test_validation_images_are_spread_over_the_split(go, tmp_path):
     sorted_split = np.repeat(np.array([0, 1], np.uint8), 10)[:, None, None, None] * np.ones((1, 1, 4, 5), np.uint8)
-    seen = []
-
-    def evaluate(model, images, **options):
-        seen.append(images.mean())
-        return Evaluation(len(images), 20, 1.0, 0.1)
-
-    monkeypatch.setattr(training, "evaluate", evaluate)
-    go(dataclasses.replace(SHORT, validation_images=4), validation=sorted_split)
-    assert set(seen) == {0.5}
+    model = go(dataclasses.replace(SHORT, steps=1, validations=1, validation_images=4), validation=sorted_split)
+    ((_, loss),) = validations(tmp_path / "run")
+    assert loss == pytest.approx(pixelrnn.evaluate(model, sorted_split).nats)  # as many of either kind
+    assert loss != pytest.approx(pixelrnn.evaluate(model, sorted_split[:4]).nats)
 
 
-def test_a_run_cut_short_before_its_first_validation_ends_in_a_model(go, cut_at, tmp_path, monkeypatch):
-    with monkeypatch.context(), pytest.raises(Cut):
-        cut_at(3)
+def test_a_run_cut_short_before_its_first_validation_ends_in_a_model(go, cut_at, tmp_path):
+    cut_at(3)
+    with pytest.raises(Cut):
         go()
-    monkeypatch.undo()
+    cut_at(None)
     model = go(dataclasses.replace(SHORT, steps=2), resume=True)
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert model.config == MODEL
@@ -401,14 +405,11 @@ def test_a_gpu_without_a_unit_is_named(monkeypatch):
         rounds(dataclasses.replace(SHORT, precision="bf16"), "cuda:0")
 
 
-def test_a_density_is_validated_as_it_is_trained(go, monkeypatch):
+def test_a_density_is_validated_as_it_is_trained(go, validation, tmp_path):
     config = ModelConfig("row_lstm", 1, 4, layers=1, hidden=3, head=4, head_kind="gaussian_mixture", components=1)
-    seen = []
-
-    def evaluate(scorer, *arguments, **options):
-        seen.append(type(scorer).__name__)
-        return pixelrnn.evaluate(scorer, *arguments, **options)
-
-    monkeypatch.setattr(training, "evaluate", evaluate)
-    go(dataclasses.replace(SHORT, steps=2, validations=1), config)
-    assert seen == ["Dequantised"]
+    model = go(dataclasses.replace(SHORT, steps=2, validations=1), config)
+    ((_, loss),) = validations(tmp_path / "run")
+    images = evenly_spaced(validation, SHORT.validation_images)
+    density, levels = (pixelrnn.evaluate(scorer, images).bits_per_dim for scorer in (Dequantised(model), model))
+    assert loss == pytest.approx(density)
+    assert loss != pytest.approx(levels)

@@ -1,15 +1,15 @@
 """Small runs for the tests of training: fixtures that make and end them, and what can be asked of their folders."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from pixelrnn import ModelConfig, TrainingConfig
-from pixelrnn.evaluation.likelihood import Evaluation
-from pixelrnn.training import loop as training
 from pixelrnn.training.loop import train
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -42,20 +42,78 @@ def go(images, validation, tmp_path):
     return run
 
 
+OVERFITTING = dataclasses.replace(
+    SHORT, steps=24, validations=8, learning_rate=1e-2, final_learning_rate=1.0, average=0.0, optimiser="adam"
+)
+"""Its validation is best half way, on `dark` and `grey` images."""
+
+
+def mixed(seed, count, share):
+    """Binary images of which a share of the pixels is 1."""
+    return (np.random.default_rng(seed).random((count, 1, 4, 5)) < share).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def dark():
+    return mixed(0, 18, 0.02)
+
+
+@pytest.fixture(scope="module")
+def grey():
+    return mixed(1, 6, 0.3)
+
+
+def steps_done(optimiser):
+    """How many steps an optimiser has done."""
+    return next((int(state["step"]) for state in optimiser.state.values()), 0)
+
+
+def weights_of(optimiser):
+    """All weights that an optimiser changes, (P,)."""
+    (weights,) = optimiser.param_groups[0]["params"]
+    return weights
+
+
 @pytest.fixture
-def cut_at(monkeypatch):
-    """End a run at the beginning of a step, whatever was done in it before."""
-    real = training.learning_rate
+def after_update():
+    """Do something whenever the optimiser has changed the weights: `action(optimiser, steps done)`."""
+    handles = []
+
+    def register(action):
+        def hook(optimiser, *_):
+            action(optimiser, steps_done(optimiser))
+
+        handles.append(register_optimizer_step_post_hook(hook))
+
+    yield register
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def cut_at():
+    """End a run in the middle of the step after so many, before weights change; None: do not."""
+    wanted = [None]
+
+    def hook(optimiser, *_):
+        if steps_done(optimiser) == wanted[0]:
+            raise Cut
 
     def cut(step):
-        def rate(config, current, done):
-            if current == step:
-                raise Cut
-            return real(config, current, done)
+        wanted[0] = step
 
-        monkeypatch.setattr(training, "learning_rate", rate)
+    handle = register_optimizer_step_pre_hook(hook)
+    yield cut
+    handle.remove()
 
-    return cut
+
+@pytest.fixture
+def stopped(go, cut_at):
+    """A run that was cut at step 3."""
+    cut_at(3)
+    with pytest.raises(Cut):
+        go()
+    cut_at(None)
 
 
 def tensors(folder, name="checkpoint.safetensors"):
@@ -67,9 +125,11 @@ def same_tensors(one, other):
 
 
 def same_result(one, other):
-    """Whether two folders hold the same model and the same checkpoint, bit for bit."""
-    return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes() and same_tensors(
-        tensors(one), tensors(other)
+    """Whether two folders hold the same model, the same checkpoint and the same losses, bit for bit."""
+    return (
+        (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+        and same_tensors(tensors(one), tensors(other))
+        and validations(one) == validations(other)
     )
 
 
@@ -77,20 +137,30 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def progress(folder):
-    # Read at once: a run may put another file in its place meanwhile.
-    content = (folder / "checkpoint.safetensors").read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return json.loads(header["__metadata__"]["progress"])
+def validations(folder):
+    """Step and loss of each validation."""
+    return [(entry["step"], entry["loss"]) for entry in metrics(folder) if entry["kind"] == "validation"]
 
 
-def validation_losses(monkeypatch, losses):
-    """Let validations give these losses; return the weights that each was asked about."""
-    asked, left = [], iter(losses)
+def header(file):
+    content = file.read_bytes()
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
 
-    def evaluate(model, images, *, device):
-        asked.append({name: value.clone() for name, value in model.state_dict().items()})
-        return Evaluation(len(images), images[0].size, next(left), 0.0)
 
-    monkeypatch.setattr(training, "evaluate", evaluate)
-    return asked
+def progress(folder, name="checkpoint.safetensors"):
+    return json.loads(header(folder / name)["__metadata__"]["progress"])
+
+
+def flip_bit(file, position):
+    """Change one bit; the position is in bytes from the start, or, if negative, from the end."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << position % 8
+    file.write_bytes(content)
+
+
+def rewrite_checkpoint(file, *, change=lambda tensors: tensors, **metadata):
+    """Write a checkpoint as version 0.1 did, without checksums, with other tensors or metadata; None: without them."""
+    old = {"format": "pixelrnn-checkpoint-2"}
+    kept = {name: header(file)["__metadata__"][name] for name in ("progress", "identity")}
+    texts = {name: text for name, text in (kept | old | metadata).items() if text is not None}
+    file.write_bytes(safetensors.torch.save(change(safetensors.torch.load(file.read_bytes())), texts))

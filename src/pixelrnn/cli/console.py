@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pixelrnn.files import finite
 
-__all__ = ["TrainingDisplay", "counted", "error", "say", "show_json", "table"]
+__all__ = ["TrainingDisplay", "counted", "error", "say", "show_json", "table", "warn"]
 
 OUT = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -27,6 +27,11 @@ def say(text: str) -> None:
 def error(text: str) -> None:
     """Print the one line that tells a user what was wrong."""
     ERR.print(f"pixelrnn: {text}")
+
+
+def warn(text: str) -> None:
+    """Print a line for people who should know, apart from what a command prints."""
+    ERR.print(f"pixelrnn: warning: {text}")
 
 
 def show_json(value: Any) -> None:

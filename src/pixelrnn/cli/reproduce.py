@@ -23,7 +23,7 @@ from pixelrnn.evaluation.baselines import Baseline, all_baselines, left_out
 from pixelrnn.evaluation.laws import check
 from pixelrnn.files import atomic_path, write_json
 from pixelrnn.model.loading import load
-from pixelrnn.training.checkpoint import checksum
+from pixelrnn.training.checkpoint import checksum, has_checkpoint
 from pixelrnn.training.loop import unit_of
 from pixelrnn.training.paper_tables import QUICK, Result, Row, Table, figure_of, markdown, read_result, tables
 
@@ -116,7 +116,7 @@ def _check_same(folder: Path, dataset: Dataset, length: Mapping[str, float]) -> 
 
 def _run(row: Row, data: str | None, folder: Path, length: Mapping[str, float], threads: int | None) -> None:
     """Train a row, or go on with it, and check the model."""
-    resume = (folder / "checkpoint.safetensors").exists()
+    resume = has_checkpoint(folder)
     lengths = {key: f"{value:.12g}" for key, value in length.items()}
     settings = {} if resume else {**row.settings, **lengths}
     train(

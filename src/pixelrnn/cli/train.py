@@ -32,6 +32,7 @@ from pixelrnn.files import write_json
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import make_model
 from pixelrnn.training.catalogue import Recipe, TrainingConfig, recipes, with_settings
+from pixelrnn.training.checkpoint import BEFORE, LAST, has_checkpoint
 from pixelrnn.training.loop import rounds, unit_of
 from pixelrnn.training.loop import train as run_training
 
@@ -39,7 +40,8 @@ __all__ = ["train"]
 
 
 RUN_FILES = (
-    "checkpoint.safetensors",
+    LAST,
+    BEFORE,
     "model.safetensors",
     "config.json",
     "run.json",
@@ -157,6 +159,7 @@ def train(
                 device=target,
                 provenance=provenance | {"training": dataclasses.asdict(recipe.training)},
                 report=report,
+                warn=console.warn,
             )
         except Interrupted as stopped:
             raise Stopped(str(stopped), shlex.join(["pixelrnn", "train", "--resume", "--out", str(folder)])) from None
@@ -192,7 +195,7 @@ def _new(name: str | None, out: Path | None, *, overwrite: bool) -> tuple[Recipe
         raise ValueError(f"{what}: the recipes are {', '.join(known)}")
     folder = out or Path("runs") / name
     another = "start anew with --overwrite, or give another folder with --out"
-    if (folder / "checkpoint.safetensors").exists() and not overwrite:
+    if has_checkpoint(folder) and not overwrite:
         raise ValueError(f"{folder}: has a run already; go on with --resume, {another}")
     if (folder / "model.safetensors").exists() and not overwrite:
         raise ValueError(f"{folder}: has a model already; {another}")

@@ -1,11 +1,18 @@
-"""Checkpoints: everything that training needs to go on as if it had never stopped, in one safetensors file.
+"""Checkpoints: everything that training needs to go on as if it had never stopped, in safetensors files.
 
-A checkpoint is written to a temporary file in the same folder, flushed, then renamed: the last good one survives.
+The last two are kept. A new one is written to a temporary file in the same folder and flushed; then the last one is
+renamed to be the one before, and the new one to be the last. So a kill, a full disk or a damaged file leaves at least
+one that is good. Checksums of all numbers and of all that is said of them show damage; a checkpoint that holds a number
+that is not finite is neither written nor read.
 """
 
 import dataclasses
+import hashlib
 import json
+import math
+import re
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,27 +20,32 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from pixelrnn.config import Config, ModelConfig
-from pixelrnn.errors import CheckpointError
+from pixelrnn.errors import CheckpointError, DamagedCheckpointError
 from pixelrnn.files import atomic_path
 from pixelrnn.training.catalogue import TrainingConfig
 
 __all__ = [
+    "BEFORE",
+    "LAST",
+    "Checkpoints",
     "Progress",
+    "Shapes",
     "checksum",
     "describe_run",
-    "load_checkpoint",
+    "has_checkpoint",
     "open_metrics",
-    "optimiser_state",
-    "restore_optimiser",
-    "save_checkpoint",
 ]
 
-FORMAT = "pixelrnn-checkpoint-2"
+LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
+
+FORMAT, FORMAT_OF_0_1 = "pixelrnn-checkpoint-3", "pixelrnn-checkpoint-2"
+TENSORS_SHA, METADATA_SHA = "tensors_sha256", "metadata_sha256"
+"""Of the tensors, and of all other metadata; checkpoints of version 0.1 have neither."""
 
 
 @dataclass
@@ -46,6 +58,9 @@ class Progress:
         validations: validations done.
         best: lowest validation loss so far, nats an image.
         best_step: when that was.
+
+    Raises:
+        ValueError: something that no run can come to.
     """
 
     step: int = 0
@@ -54,52 +69,177 @@ class Progress:
     best: float = float("inf")
     best_step: int = 0
 
+    def __post_init__(self) -> None:
+        counts = (self.step, self.validations, self.best_step)
+        if not all(type(count) is int and count >= 0 for count in counts) or self.best_step > self.step:
+            raise ValueError(f"{self}: steps and validations must be whole numbers, and best_step at most step")
+        times = (self.seconds, self.best)
+        if not all(type(number) in (int, float) for number in times) or not 0 <= self.seconds < math.inf:
+            raise ValueError(f"{self}: seconds and best must be numbers, and seconds finite")
+        if math.isnan(self.best):
+            raise ValueError(f"{self}: best must be a number")
 
-def save_checkpoint(path: Path, groups: dict[str, dict[str, Tensor]], progress: Progress, identity: str) -> None:
-    """Write a checkpoint atomically.
+
+Shapes = Callable[[int], Mapping[str, tuple[int, ...]]]
+"""Gives the names and shapes of the tensors of a checkpoint after so many steps."""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a run that was begun."""
+    return any((folder / name).exists() for name in (LAST, BEFORE))
+
+
+class Checkpoints:
+    """The last checkpoint of a run, and the one before it.
 
     Args:
-        path: the file.
-        groups: tensors by group ("model", "average", "optimiser") and name.
-        progress: how far the run has come.
-        identity: what must be equal for the checkpoint to be usable: network, data, optimiser.
-
-    Raises:
-        OSError: it cannot be written; the previous one is as it was.
+        folder: of the run.
+        identity: what must be equal for a checkpoint to be usable: network, data, optimiser.
     """
-    tensors = {
-        f"{group}/{name}": value.detach().cpu().clone()
-        for group, values in groups.items()
-        for name, value in values.items()
-    }
-    metadata = {"format": FORMAT, "progress": json.dumps(asdict(progress)), "identity": identity}
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.last, self.before = folder / LAST, folder / BEFORE
+        self.identity = identity
+        self._last_is_good = False
+
+    def start(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write the first checkpoint of a run, in place of those that another run left.
+
+        Raises:
+            FloatingPointError, OSError: as `save`.
+        """
+        self.save(tensors, progress)
+        self.before.unlink(missing_ok=True)
+
+    def save(self, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+        """Write a checkpoint; what was the last one becomes the one before.
+
+        Args:
+            tensors: all that training changes, float32, by name.
+            progress: how far the run has come.
+
+        Raises:
+            FloatingPointError: a number is not finite; nothing was written.
+            OSError: the file cannot be written; the last checkpoint is as it was.
+        """
+        kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        if (name := _not_finite(kept)) is not None:
+            raise FloatingPointError(f"{name} holds values that are not finite numbers")
+        metadata = {"format": FORMAT, "progress": json.dumps(asdict(progress)), "identity": self.identity}
+        metadata[TENSORS_SHA] = _checksum_of_tensors(kept)
+        metadata[METADATA_SHA] = _checksum_of_metadata(metadata)
+        with atomic_path(self.last, old=self.before if self._last_is_good else None) as temporary:
+            temporary.write_bytes(safetensors.torch.save(kept, metadata))
+        self._last_is_good = True
+
+    def load(self, shapes: Shapes, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Progress]:
+        """Read the last checkpoint; if it is damaged or gone, the one before it.
+
+        A run goes on from either to the same end.
+
+        Args:
+            shapes: what must be in it.
+            warn: told in a sentence if it is the one before.
+
+        Returns:
+            Tensors by name, and how far the run had come.
+
+        Raises:
+            CheckpointError: there is none, both are damaged, or it belongs to another network, data set or optimiser.
+        """
+        try:
+            loaded = read_checkpoint(self.last, self.identity, shapes)
+        except DamagedCheckpointError as error:
+            if not self.before.exists():
+                raise
+            try:
+                loaded = read_checkpoint(self.before, self.identity, shapes)
+            except CheckpointError as another:
+                raise CheckpointError(f"{error}; and {another}") from None
+            warn(f"{error}; going on from {self.before.name}, of step {loaded[1].step}")
+            return loaded
+        self._last_is_good = True
+        return loaded
 
 
-def load_checkpoint(path: Path, identity: str) -> tuple[dict[str, dict[str, Tensor]], Progress]:
-    """Read a checkpoint of this run.
+def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str, Tensor], Progress]:
+    """Read a checkpoint, if it is what it was when it was written, and of this run.
+
+    What the header says is checked before memory is taken for tensors.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it belongs to another network, data set or optimiser.
+        DamagedCheckpointError: it is missing or damaged.
+        CheckpointError: it belongs to another version, network, data set or optimiser.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no checkpoint to resume from")
+        raise DamagedCheckpointError(f"{path}: no checkpoint to resume from")
     try:
-        groups: dict[str, dict[str, Tensor]] = {}
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            for key in file.keys():  # noqa: SIM118
-                group, _, name = key.partition("/")
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
-        if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: not a checkpoint of this version ({metadata.get('format')}, need {FORMAT})")
-        progress = Progress(**json.loads(metadata["progress"]))
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: damaged checkpoint: {error}") from None
+            progress = _check_metadata(metadata, path, identity)
+            _check_tensors(file, shapes(progress.step))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get(TENSORS_SHA, digest := _checksum_of_tensors(tensors)) != digest:
+            raise ValueError("its numbers are not those that were written (checksum)")
+        if (name := _not_finite(tensors)) is not None:
+            raise ValueError(f"{name} holds values that are not finite numbers")
+        if (steps := int(tensors.get("optimiser/step", progress.step))) != progress.step:
+            raise ValueError(f"its optimiser has done {steps} steps, its progress says {progress.step}")
+    except CheckpointError:
+        raise
+    except (safetensors.SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedCheckpointError(f"{path}: damaged checkpoint: {' '.join(str(error).split())}") from None
+    return tensors, progress
+
+
+def _check_metadata(metadata: Mapping[str, str], path: Path, identity: str) -> Progress:
+    """What a checkpoint says of itself; raises as `read_checkpoint`, and KeyError, TypeError, ValueError for damage."""
+    version = metadata.get("format")
+    # Checksums are looked at whatever the version is: a single bit makes a 2 of a 3.
+    if METADATA_SHA in metadata and metadata[METADATA_SHA] != _checksum_of_metadata(metadata):
+        raise ValueError("its header is not the one that was written (checksum)")
+    if version not in (FORMAT, FORMAT_OF_0_1):
+        what = f"{path}: not a checkpoint of this version ({version}, need {FORMAT})"
+        newer = re.fullmatch(r"pixelrnn-checkpoint-\d+", str(version))
+        raise CheckpointError(what) if newer else DamagedCheckpointError(what)
+    if version == FORMAT and not metadata.keys() >= {METADATA_SHA, TENSORS_SHA}:
+        raise ValueError("it has no checksums")
+    progress = Progress(**json.loads(metadata["progress"]))
     if not _same(metadata.get("identity", ""), identity):
         raise CheckpointError(f"{path}: belongs to another run: {_difference(metadata.get('identity', ''), identity)}")
-    return groups, progress
+    return progress
+
+
+def _check_tensors(file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check names, shapes and types of tensors that are not read yet; raises ValueError for others."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    present = {name: tuple(each.get_shape()) for name, each in slices.items()}
+    for name in sorted({*present, *shapes}):
+        if present.get(name) != shapes.get(name):
+            raise ValueError(f"{name} has {present.get(name, 'nothing')}: must be {shapes.get(name, 'nothing')}")
+        if slices[name].get_dtype() != "F32":
+            raise ValueError(f"{name} is of type {slices[name].get_dtype()}: must be F32")
+
+
+def _checksum_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and all bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.flatten().numpy().data)
+    return digest.hexdigest()
+
+
+def _checksum_of_metadata(metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all metadata, but for this checksum."""
+    return hashlib.sha256(
+        json.dumps(sorted(item for item in metadata.items() if item[0] != METADATA_SHA)).encode()
+    ).hexdigest()
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that holds an infinite value or none."""
+    return next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
 
 
 def _same(theirs: str, ours: str) -> bool:
@@ -125,29 +265,6 @@ def _difference(theirs: str, ours: str) -> str:
     name = next((name for name in {**wanted, **found} if found.get(name) != wanted.get(name)), "identity")
     what = {"images": "the shape of the images", "crc32": "the checksum of the images"}.get(name, name)
     return f"{what} is {found.get(name)} there and {wanted.get(name)} here"
-
-
-def optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
-    """The tensors that the optimiser of one parameter keeps, by key."""
-    return {key: value for state in optimiser.state.values() for key, value in state.items()}
-
-
-def restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_state` gave.
-
-    Args:
-        optimiser: a new one, of the same parameter.
-        tensors: what `optimiser_state` gave.
-
-    Raises:
-        ValueError: tensors of another size.
-    """
-    (weights,) = optimiser.param_groups[0]["params"]
-    for key, value in tensors.items():
-        if value.shape not in (weights.shape, ()):
-            raise ValueError(f"{key} has shape {tuple(value.shape)}: must be {tuple(weights.shape)}")
-    state = {0: tensors} if tensors else {}
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def describe_run(

@@ -7,7 +7,8 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,27 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pixelrnn import kernels
 from pixelrnn.config import Config
 from pixelrnn.data.augmentation import augment
-from pixelrnn.errors import CheckpointError, Interrupted, TrainingError
+from pixelrnn.errors import Interrupted, TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, bits_per_dim, evaluate, evenly_spaced
 from pixelrnn.files import finite
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import load, make_model
 from pixelrnn.training.catalogue import TrainingConfig
-from pixelrnn.training.checkpoint import (
-    Progress,
-    describe_run,
-    load_checkpoint,
-    open_metrics,
-    optimiser_state,
-    restore_optimiser,
-    save_checkpoint,
-)
+from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints, Progress, describe_run, open_metrics
 from pixelrnn.training.interrupts import stop_signals
 
 __all__ = [
@@ -50,13 +43,21 @@ __all__ = [
     "unit_of",
 ]
 
-CHECKPOINT, METRICS = "checkpoint.safetensors", "metrics.jsonl"
+METRICS = "metrics.jsonl"
+
+OPTIMISER_STATE = {"adam": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
+"""What PyTorch's optimisers keep, once they have done a step: how many, and values a parameter."""
 
 TRAINING_A_VALIDATION = 4.0
 """Training between two validations of a run by the clock, at least, as a multiple of a validation's length."""
 
 Report = Callable[[dict[str, Any]], None]
 """Receives each metrics record as it is made."""
+
+
+def warn_user(text: str) -> None:
+    """Warn in Python's way."""
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def unit_of(levels: int) -> str:
@@ -114,8 +115,9 @@ def train(
     device: torch.device | str = "cpu",
     provenance: dict[str, Any] | None = None,
     report: Report = lambda record: None,
+    warn: Callable[[str], None] = warn_user,
 ) -> ImageModel:
-    """Train a model, keeping in `folder` the best model, a checkpoint and the metrics.
+    """Train a model, keeping in `folder` the best model, the last two checkpoints and the metrics.
 
     Killed at any moment and resumed, a run of so many steps ends with the same weights, bit for bit, as if it had not
     been (on the same machine, with the same number of threads and versions).
@@ -127,10 +129,11 @@ def train(
         validation: (N', C, H, W) symbols.
         folder: made if it does not exist.
         only: train the scale of this size alone, of a Multi-Scale PixelRNN; its loss is its part of the whole.
-        resume: go on from the checkpoint in `folder`.
+        resume: go on from the last checkpoint in `folder`, or, if it is damaged, from the one before it.
         device: where to compute.
         provenance: kept in the model folder.
         report: see `Report`.
+        warn: told in a sentence if the last checkpoint is damaged.
 
     Returns:
         The model with the lowest validation loss, as saved in `folder`.
@@ -138,7 +141,7 @@ def train(
     Raises:
         ValueError: no images, or images that do not fit the network; a precision that the device has not.
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
-        TrainingError: the loss or its gradient is not finite; the last checkpoint is kept.
+        TrainingError: the loss, its gradient or the weights are not finite; the last checkpoint is kept.
         CheckpointError: there is nothing to resume from, or it belongs to another run.
         OSError: the folder cannot be written.
     """
@@ -151,7 +154,7 @@ def train(
         model_config.check_size(*symbols.shape[2:])
     rounds(config, device)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CHECKPOINT, METRICS, "model.safetensors", "config.json", "run.json"):
+    for name in (LAST, BEFORE, METRICS, "model.safetensors", "config.json", "run.json"):
         for left_by_a_kill in folder.glob(f".{name}.*.tmp"):
             left_by_a_kill.unlink()
 
@@ -159,18 +162,13 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         learner = make_learner(make_model(model_config, only).to(device), config)
-    model, average, optimiser = learner.model, learner.average, learner.optimiser
+    average, optimiser = learner.average, learner.optimiser
     average.provenance = provenance or {}
     progress = Progress()
-    identity = describe_run(model_config, config, images, only)
+    checkpoints = Checkpoints(folder, describe_run(model_config, config, images, only))
     if resume:
-        groups, progress = load_checkpoint(folder / CHECKPOINT, identity)
-        try:
-            model.load_state_dict(groups["model"])
-            average.load_state_dict(groups["average"])
-            restore_optimiser(optimiser, groups.get("optimiser", {}))
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder / CHECKPOINT}: damaged checkpoint: {str(error).splitlines()[0]}") from None
+        tensors, progress = checkpoints.load(learner.shapes, warn)
+        learner.restore(tensors)
         # A run that is made longer has validations to come in a part that was over.
         progress.validations = min(progress.validations, validations_due(config, progress))
 
@@ -195,16 +193,22 @@ def train(
             }
         )
 
+    def refuse(error: FloatingPointError) -> TrainingError:
+        return TrainingError(
+            f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
+            f"Resume with a lower learning_rate than {config.learning_rate:g}"
+        )
+
     def checkpoint() -> None:
-        groups = {
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser_state(optimiser),
-        }
-        save_checkpoint(folder / CHECKPOINT, groups, progress, identity)
+        try:
+            checkpoints.save(learner.state(), progress)
+        except FloatingPointError as error:
+            raise refuse(error) from None
 
     def validate_average() -> None:
         """Score the averaged weights on the same images each time, by what is trained; keep the best."""
+        if not bool(learner.averaged.isfinite().all()):
+            raise refuse(FloatingPointError("weights are not finite"))
         scorer = Dequantised(average) if average.head.continuous else average
         result = evaluate(scorer, evenly_spaced(validation, config.validation_images), device=device)
         progress.validations = validations_due(config, progress)
@@ -215,7 +219,7 @@ def train(
 
     # A first checkpoint shows at once whether the folder can be written, rather than after an hour.
     if not resume:
-        checkpoint()
+        checkpoints.start(learner.state(), progress)
     metrics = open_metrics(folder / METRICS, progress.step)
 
     clock = saved = logged = validated = time.monotonic()
@@ -234,10 +238,7 @@ def train(
             try:
                 nats = optimise(learner, batch, noise, config, progress.step)
             except FloatingPointError as error:
-                raise TrainingError(
-                    f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
-                    f"Resume with a lower learning_rate than {config.learning_rate:g}"
-                ) from None
+                raise refuse(error) from None
             progress.step += 1
             nats_since, steps_since = nats_since + nats, steps_since + 1
             progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
@@ -294,6 +295,37 @@ class Learner:
     weights: nn.Parameter
     averaged: torch.Tensor
     optimiser: Optimizer
+
+    def state(self) -> dict[str, Tensor]:
+        """All that training changes, by name."""
+        (kept,) = self.optimiser.state.values() or ({},)
+        groups = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": kept}
+        return {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of `state` after so many steps."""
+        models = {"model": self.model, "average": self.average}
+        shapes = {
+            f"{group}/{name}": tuple(value.shape)
+            for group, model in models.items()
+            for name, value in model.state_dict().items()
+        }
+        if step:
+            name = "adam" if isinstance(self.optimiser, torch.optim.Adam) else "rmsprop"
+            whole = tuple(self.weights.shape)
+            shapes |= {f"optimiser/{key}": () if key == "step" else whole for key in OPTIMISER_STATE[name]}
+        return shapes
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave, into a new learner of the same model and optimiser."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
+
+        self.model.load_state_dict(group("model/"))
+        self.average.load_state_dict(group("average/"))
+        kept = {0: group("optimiser/")} if group("optimiser/") else {}
+        self.optimiser.load_state_dict({"state": kept, "param_groups": self.optimiser.state_dict()["param_groups"]})
 
 
 def make_learner(model: ImageModel, config: TrainingConfig) -> Learner:
