@@ -13,7 +13,7 @@ from pixelrnn.config import Config, ModelConfig
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.errors import TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, Evaluation, Scorer, evaluate
-from pixelrnn.model import store
+from pixelrnn.model import hub
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN, load
 from pixelrnn.training.catalogue import recipes
@@ -105,7 +105,7 @@ def choose_device(name: str) -> torch.device:
 
 def load_model(name: str, device: str = "cpu") -> ImageModel:
     """A model from its folder, or from the Hub if its name says so, on a device."""
-    model = load(store.download(name.removeprefix(HUB)) if name.startswith(HUB) else name)
+    model = load(hub.download(name.removeprefix(HUB)) if name.startswith(HUB) else name)
     return model.to(choose_device(device))
 
 

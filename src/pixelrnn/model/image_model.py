@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
-from pixelrnn.model import store
+from pixelrnn.model import hub, store
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Stage
 
@@ -284,7 +284,7 @@ class ImageModel(
         return sampling.begins_in_order(known, self.stages(*known.shape[-2:]))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder: `config.json` and `model.safetensors`; see `pixelrnn.load`."""
+        """Write a model folder: `model.safetensors`, and `config.json` for people; see `pixelrnn.load`."""
         store.save(path, self.saved_config(), self.state_dict(), self.provenance)
 
     @classmethod
@@ -309,7 +309,7 @@ class ImageModel(
                     name: tuple(value.shape) for name, value in cls.from_config(folder.config).state_dict().items()
                 }
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
-            raise ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
+            raise ModelError(f"{folder.source}: the config does not describe a network: {error}") from None
         weights = folder.weights(shapes)
         with torch.random.fork_rng():
             model = cls.from_config(folder.config)
@@ -361,7 +361,7 @@ class ImageModel(
         """
         if Path(pretrained_model_name_or_path).is_dir():
             return cls.load(pretrained_model_name_or_path)
-        return cls.load(store.download(str(pretrained_model_name_or_path), **options))
+        return cls.load(hub.download(str(pretrained_model_name_or_path), **options))
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """The size of images to draw, if only some of it is given."""

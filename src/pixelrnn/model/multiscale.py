@@ -326,7 +326,7 @@ def make_model(config: Config, only: int | None = None) -> ImageModel:
 
 
 def load(path: str | Path) -> ImageModel:
-    """Read a model folder (`config.json` and `model.safetensors`), as `save` and training leave it, or a shipped model.
+    """Read a model folder, as `save` and training leave it, or a shipped model.
 
     Args:
         path: the folder; or, if there is none of that path, the name of a model that comes with the package.
