@@ -4,7 +4,6 @@ Shape letters: `C` colours, `H` rows, `W` columns, `T` side of a tile.
 """
 
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice, pairwise, product
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from pixelrnn.codec.coding import Decoder, Encoder
 from pixelrnn.codec.container import Contents, Mode
@@ -173,12 +173,12 @@ def _read_picture(data: bytes, contents: Contents, height: int, width: int) -> S
     if data[12:16] != b"IHDR" or (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) != shape:
         raise DamagedError("a picture has another size, or is not a PNG")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-                if picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
-                    raise DamagedError(f"a picture has the mode {picture.mode}")
-                pixels = np.asarray(picture).astype(np.uint8)
+        # Not Image.open, which warns of large pictures: how large this one is was checked, and to silence a warning
+        # would silence it for all threads.
+        with PngImageFile(io.BytesIO(data)) as picture:
+            if picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
+                raise DamagedError(f"a picture has the mode {picture.mode}")
+            pixels = np.asarray(picture).astype(np.uint8)
     except Exception as error:
         raise DamagedError(f"a picture cannot be read: {error}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

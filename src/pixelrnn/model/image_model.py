@@ -17,6 +17,7 @@ from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
 from pixelrnn.model import hub, store
+from pixelrnn.model.initialisation import SkipInit
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Stage
 
@@ -311,7 +312,7 @@ class ImageModel(
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
             raise ModelError(f"{folder.source}: the config does not describe a network: {error}") from None
         weights = folder.weights(shapes)
-        with torch.random.fork_rng():
+        with SkipInit():
             model = cls.from_config(folder.config)
         model.load_state_dict(weights, strict=True)
         model.provenance = folder.provenance

@@ -16,6 +16,7 @@ from pixelrnn.kernels import FLOATING, Arithmetic
 from pixelrnn.model import bundled as shipped
 from pixelrnn.model import store
 from pixelrnn.model.image_model import ImageModel
+from pixelrnn.model.initialisation import SkipInit
 from pixelrnn.model.networks import Network, PixelRNN
 from pixelrnn.scanning.loop import Stage
 
@@ -181,7 +182,7 @@ class MultiScalePixelRNN(ImageModel):
                 f"the models have the sizes {', '.join(map(str, found))}: need each of "
                 f"{', '.join(map(str, config.sizes))} once"
             )
-        with torch.random.fork_rng():
+        with SkipInit():
             joined = cls(config).to(next(models[0].parameters()))
         weights = {name: value for model in models for name, value in model.state_dict().items()}
         joined.load_state_dict(weights)
