@@ -21,8 +21,8 @@ from pixelrnn.evaluation.likelihood import Evaluation as Evaluation
 from pixelrnn.evaluation.likelihood import evaluate as evaluate
 from pixelrnn.model.bundled import models as models
 from pixelrnn.model.image_model import ImageModel as ImageModel
+from pixelrnn.model.loading import load as load
 from pixelrnn.model.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
-from pixelrnn.model.multiscale import load as load
 from pixelrnn.model.networks import PixelRNN as PixelRNN
 from pixelrnn.scanning.loop import scan as scan
 from pixelrnn.training.catalogue import Recipe as Recipe

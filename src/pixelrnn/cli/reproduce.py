@@ -22,7 +22,7 @@ from pixelrnn.evaluation import inspection
 from pixelrnn.evaluation.baselines import Baseline, all_baselines, left_out
 from pixelrnn.evaluation.laws import check
 from pixelrnn.files import atomic_path, write_json
-from pixelrnn.model.multiscale import load
+from pixelrnn.model.loading import load
 from pixelrnn.training.checkpoint import checksum
 from pixelrnn.training.loop import unit_of
 from pixelrnn.training.paper_tables import QUICK, Result, Row, Table, figure_of, markdown, read_result, tables

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
-from pixelrnn.model import hub, store
+from pixelrnn.model import store
 from pixelrnn.model.initialisation import SkipInit
+from pixelrnn.model.names import find_folder
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Stage
 
@@ -289,13 +290,16 @@ class ImageModel(
         store.save(path, self.saved_config(), self.state_dict(), self.provenance)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a model folder.
+    def load(cls, name: str | Path) -> Self:
+        """Load a model of this class; `pixelrnn.load` loads one of any.
+
+        Args:
+            name: a folder, the name of a bundled model, or hf:USER/MODEL; see `pixelrnn.load`.
 
         Raises:
-            ModelError: not a model folder of such a model, or a damaged, foreign or newer one.
+            ModelError: there is no such model, it is of another class, or it is damaged, foreign or newer.
         """
-        return cls.from_folder(store.open_folder(path))
+        return cls.from_folder(store.open_folder(find_folder(name)))
 
     @classmethod
     def from_folder(cls, folder: store.ModelFolder) -> Self:
@@ -351,18 +355,16 @@ class ImageModel(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Read a model folder, or fetch one from the Hugging Face Hub.
+        """Load a model as `load` does; a name that is not of a folder or a bundled model is one on the Hub.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a name as "user/model".
+            pretrained_model_name_or_path: a folder, the name of a bundled model, or a name as "user/model".
             options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` of `huggingface_hub`.
 
         Raises:
             ModelError: as `load`.
         """
-        if Path(pretrained_model_name_or_path).is_dir():
-            return cls.load(pretrained_model_name_or_path)
-        return cls.load(hub.download(str(pretrained_model_name_or_path), **options))
+        return cls.from_folder(store.open_folder(find_folder(pretrained_model_name_or_path, ask_hub=True, **options)))
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """The size of images to draw, if only some of it is given."""

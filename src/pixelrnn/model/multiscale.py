@@ -4,7 +4,6 @@ Shape letters: `B` batch, `C` colours, `K` levels, `c` features of conditioning,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self, cast, final
 
 import torch
@@ -13,14 +12,12 @@ from torch import Tensor, nn
 from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, config_from
 from pixelrnn.heads import make_head
 from pixelrnn.kernels import FLOATING, Arithmetic
-from pixelrnn.model import bundled as shipped
-from pixelrnn.model import store
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.initialisation import SkipInit
 from pixelrnn.model.networks import Network, PixelRNN
 from pixelrnn.scanning.loop import Stage
 
-__all__ = ["MultiScalePixelRNN", "Upsampling", "load", "make_model"]
+__all__ = ["MultiScalePixelRNN", "Upsampling", "make_model"]
 
 
 def _prime_factors(number: int) -> list[int]:
@@ -324,17 +321,3 @@ def make_model(config: Config, only: int | None = None) -> ImageModel:
     if only is not None:
         raise ValueError(f"scale {only}: this model is a single network, not one of several scales")
     return PixelRNN(config)
-
-
-def load(path: str | Path) -> ImageModel:
-    """Read a model folder, as `save` and training leave it, or a shipped model.
-
-    Args:
-        path: the folder; or, if there is none of that path, the name of a model that comes with the package.
-
-    Raises:
-        ModelError: no such model, or a damaged, foreign or newer one.
-    """
-    folder = store.open_folder(shipped.find(path))
-    kind = MultiScalePixelRNN if "sizes" in folder.config else PixelRNN
-    return kind.from_folder(folder)

@@ -26,7 +26,8 @@ from pixelrnn.errors import CheckpointError, Interrupted, TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, bits_per_dim, evaluate, evenly_spaced
 from pixelrnn.files import finite
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.multiscale import load, make_model
+from pixelrnn.model.loading import load
+from pixelrnn.model.multiscale import make_model
 from pixelrnn.training.catalogue import TrainingConfig
 from pixelrnn.training.checkpoint import (
     Progress,
