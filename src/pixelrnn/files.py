@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +26,13 @@ def atomic_path(path: str | Path, *, old: Path | None = None) -> Iterator[Path]:
     path = Path(path)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        name = path.parent / f".{path.name}.{os.urandom(8).hex()}.tmp"
+        # The system takes the user's mask from these rights by itself. Python can ask for the mask only by changing it
+        # for a moment, in which another thread could make a file that anybody can write.
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = name
         yield temporary
         flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
         if old is not None:
             path.replace(old)
         temporary.replace(path)
@@ -69,9 +69,3 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

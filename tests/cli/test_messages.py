@@ -102,7 +102,7 @@ def test_the_command_by_itself(tmp_path):
     ran = subprocess.run([sys.executable, "-c", program, "sample", "no model"], capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert ran.stderr.startswith("pixelrnn: no model: no such model folder, with config.json and model.safetensors; ")
+    assert ran.stderr.startswith("pixelrnn: no model: no such model folder; the bundled models are ")
     assert ran.stderr.count("\n") == 1
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import pixelrnn
-from pixelrnn.model import store
+from pixelrnn.model import hub
 from pixelrnn.scanning import sampling
 
 from .helpers import data_of, rows_of, save_picture
@@ -132,7 +132,7 @@ def test_a_bad_model_is_refused(refused, tmp_path, binary, command):
     images = ["image.png"] if command == ["score"] else []
     assert "nowhere: no such model folder" in refused(*command, "nowhere", *images)
     (tmp_path / "empty").mkdir()
-    assert "it has no config.json" in refused(*command, "empty", *images)
+    assert "it has no model.safetensors" in refused(*command, "empty", *images)
     shutil.copytree(binary, tmp_path / "cut")
     (tmp_path / "cut" / "model.safetensors").write_bytes(b"\0" * 20)
     assert "damaged" in refused(*command, "cut", *images)
@@ -143,7 +143,7 @@ def test_a_model_is_fetched_from_the_hub_only_when_asked(refused, monkeypatch):
     def download(name, **options):
         raise pixelrnn.ModelError(f"{name}: asked for")
 
-    monkeypatch.setattr(store, "download", download)
+    monkeypatch.setattr(hub, "download", download)
     assert "user/model: asked for" in refused("sample", "hf:user/model")
     assert "user/model: no such model folder" in refused("sample", "user/model")
 

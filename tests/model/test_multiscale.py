@@ -1,7 +1,6 @@
 """The Multi-Scale PixelRNN: the laws, and one exact likelihood for all scales."""
 
 import itertools
-import json
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from pixelrnn.model.upsampling import Upsampling
 from pixelrnn.scanning.loop import Steps
 from pixelrnn.scanning.native import NativeScan
 from pixelrnn.training import loop as training
+from tests.model.model_folders import change_content
 from tests.model.multiscale_models import all_images, images_of, make, seeded
 from tests.test_laws import NETWORKS, keep_relus_open, shake
 
@@ -361,10 +361,7 @@ class TestFolders:
         ],
     )
     def test_a_damaged_config_is_refused(self, folder, change, message):
-        file = folder / "config.json"
-        content = json.loads(file.read_text())
-        change(content["model"])
-        file.write_text(json.dumps(content))
+        change_content(folder, lambda content: change(content["model"]) and None)
         with pytest.raises(pixelrnn.ModelError, match=message):
             pixelrnn.load(folder)
 

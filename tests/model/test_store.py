@@ -3,19 +3,16 @@
 import errno
 import json
 import os
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import safetensors.torch
 import torch
-from huggingface_hub import HfApi
 from safetensors import safe_open
 
 import pixelrnn
 from pixelrnn import ModelConfig, ModelError, PixelRNN, files
 from pixelrnn.model import store
+from tests.model.model_folders import change_config, change_content, change_weights, contents, make_first_version, write
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
 
@@ -41,21 +38,6 @@ def folder(tmp_path, small_model):
     return tmp_path / "model"
 
 
-def change_config(folder, **fields):
-    """Change what config.json says of the network."""
-    file = folder / "config.json"
-    content = json.loads(file.read_text())
-    content["model"] |= fields
-    file.write_text(json.dumps(content))
-
-
-def change_weights(folder, change):
-    """Write the weights again after `change`, a function of the dictionary of tensors."""
-    file = folder / "model.safetensors"
-    weights = safetensors.torch.load(file.read_bytes())
-    file.write_bytes(safetensors.torch.save(change(weights) or weights))
-
-
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("fields", [{}, {"colours": 3, "levels": 5, "head": 7, "skip": False, "residual": False}])
 def test_a_model_is_loaded_as_it_was_saved(tmp_path, small_model, network, fields):
@@ -70,7 +52,7 @@ def test_a_model_is_loaded_as_it_was_saved(tmp_path, small_model, network, field
     assert torch.equal(loaded.log_prob(images), model.log_prob(images))
 
 
-def test_a_folder_holds_two_files_that_anyone_may_read(folder):
+def test_a_folder_holds_a_model_and_a_copy_of_its_config_that_anyone_may_read(folder):
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     umask = os.umask(0)
     os.umask(umask)
@@ -174,13 +156,64 @@ def test_what_is_not_a_folder_is_refused(folder, tmp_path):
             PixelRNN.load(path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
-    with pytest.raises(ModelError, match=f"has no (file )?{name}"):
+def test_missing_weights_are_named(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"a model folder without weights: it has no model\.safetensors"):
         PixelRNN.load(folder)
-    (folder / name).mkdir()
-    with pytest.raises(ModelError, match=f"has no (file )?{name}"):
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(ModelError, match=r"it has no model\.safetensors"):
+        PixelRNN.load(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"not a model folder: it has no model\.safetensors"):
+        PixelRNN.load(folder)
+
+
+def test_the_copy_of_the_config_is_for_people(folder):
+    expected = PixelRNN.load(folder)
+    _, content = contents(folder)
+    assert json.loads((folder / "config.json").read_text()) == content
+    for text in ("{", json.dumps(content | {"version": 7, "model": {"network": "transformer"}}), None):
+        (folder / "config.json").unlink() if text is None else (folder / "config.json").write_text(text)
+        found = PixelRNN.load(folder)
+        assert (found.config, found.provenance) == (expected.config, expected.provenance)
+        assert same_weights(found, expected)
+
+
+# Folders of format version 1 have the config in config.json alone.
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_folder_of_the_first_version_loads(tmp_path, small_model, network):
+    model = small_model(network, colours=3, levels=4)
+    model.provenance = {"height": 3}
+    model.save(tmp_path)
+    assert store.open_folder(tmp_path).version == 2
+    make_first_version(tmp_path)
+    assert store.open_folder(tmp_path).version == 1
+    found = PixelRNN.load(tmp_path)
+    assert (found.config, found.provenance) == (model.config, model.provenance)
+    assert same_weights(found, model)
+
+
+def test_saving_where_the_first_version_was_makes_it_the_second(folder, small_model):
+    make_first_version(folder)
+    other = small_model(hidden=7)
+    other.save(folder)
+    assert store.open_folder(folder).version == 2
+    assert same_weights(PixelRNN.load(folder), other)
+
+
+def test_the_first_version_needs_its_config(folder):
+    make_first_version(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors holds no config, and there is no config\.json"):
+        PixelRNN.load(folder)
+
+
+def test_weights_that_lost_their_config_are_refused(folder):
+    weights, _ = contents(folder)
+    write(folder, weights, None)
+    with pytest.raises(ModelError, match=r"config\.json: damaged: in format version 2 the config is in model\.safe"):
         PixelRNN.load(folder)
 
 
@@ -202,17 +235,51 @@ def test_garbage_weights_are_refused(folder):
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"{", b"\xff\xfe", b'{"format": "pixelrnn", "version": 1' + b"0" * 5000 + b"}", b"[" * 100_000, b"\0" * 10],
+    ["", "{", '{"format": "pixelrnn", "version": 1' + "0" * 5000 + "}", "[" * 100_000, "\0" * 10],
+    ids=lambda text: text[:30],
 )
 def test_a_config_that_is_not_json_is_refused(folder, text):
-    (folder / "config.json").write_bytes(text)
+    weights, _ = contents(folder)
+    write(folder, weights, text)
+    with pytest.raises(ModelError, match=r"model\.safetensors: damaged, not JSON"):
+        PixelRNN.load(folder)
+    write(folder, weights, None)
+    (folder / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"config\.json: damaged, not JSON"):
         PixelRNN.load(folder)
 
 
-def test_a_config_that_is_too_large_is_refused(folder):
+def test_a_config_that_is_not_text_is_refused(folder):
+    make_first_version(folder)
+    (folder / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"config\.json: damaged, not JSON"):
+        PixelRNN.load(folder)
+
+
+def test_a_config_that_is_too_large_is_refused(folder, small_model):
+    weights, _ = contents(folder)
+    write(folder, weights, " " * ((1 << 20) + 1))
+    with pytest.raises(ModelError, match="1048577 characters are too many for a config"):
+        PixelRNN.load(folder)
+    write(folder, weights, None)
     (folder / "config.json").write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(ModelError, match="1048577 bytes is too large for a config"):
+        PixelRNN.load(folder)
+    model, before = small_model(), listing(folder)
+    model.provenance = {"notes": "x" * (1 << 20)}
+    with pytest.raises(ModelError, match="must have at most 1048576"):
+        model.save(folder)
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("length", [0, 1 << 23 | 1, 1 << 40, 1 << 63])
+def test_a_header_of_impossible_size_is_refused_unread(folder, monkeypatch, length):
+    file = folder / "model.safetensors"
+    with file.open("r+b") as opened:
+        opened.write(length.to_bytes(8, "little"))
+        opened.truncate((1 << 24) if length < 1 << 30 else file.stat().st_size)
+    monkeypatch.setattr(store.safetensors, "safe_open", None)
+    with pytest.raises(ModelError, match=rf"model\.safetensors: damaged, .* a header of {length} bytes"):
         PixelRNN.load(folder)
 
 
@@ -227,14 +294,23 @@ def test_a_config_that_is_too_large_is_refused(folder):
     ],
 )
 def test_a_foreign_config_is_refused(folder, content):
+    weights, _ = contents(folder)
+    write(folder, weights, json.dumps(content))
+    with pytest.raises(ModelError, match="not made by pixelrnn"):
+        PixelRNN.load(folder)
+    write(folder, weights, None)
     (folder / "config.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match="not made by pixelrnn"):
         PixelRNN.load(folder)
 
 
-def test_a_newer_format_asks_for_an_update(folder):
-    (folder / "config.json").write_text(json.dumps({"format": "pixelrnn", "version": 2, "network": "from the future"}))
-    with pytest.raises(ModelError, match="format version 2 is newer than 1: update pixelrnn"):
+@pytest.mark.parametrize("where", ["metadata", "config.json"])
+def test_a_newer_format_asks_for_an_update(folder, where):
+    weights, _ = contents(folder)
+    content = {"format": "pixelrnn", "version": 3, "network": "from the future"}
+    write(folder, weights, content if where == "metadata" else None)
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="format version 3 is newer than 2: update pixelrnn"):
         PixelRNN.load(folder)
 
 
@@ -242,9 +318,10 @@ def test_a_newer_format_asks_for_an_update(folder):
     "change",
     [
         {"version": None},
-        {"version": "1"},
+        {"version": "2"},
         {"version": True},
-        {"version": 1.0},
+        {"version": 2.0},
+        {"version": 1},
         {"version": 0},
         {"version": -1},
         {"model": None},
@@ -259,8 +336,16 @@ def test_a_newer_format_asks_for_an_update(folder):
     ids=str,
 )
 def test_wrong_types_around_the_network_are_refused(folder, change):
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    change_content(folder, lambda content: content | change)
+    with pytest.raises(ModelError, match=r"model\.safetensors: damaged"):
+        PixelRNN.load(folder)
+
+
+@pytest.mark.parametrize("version", [None, "1", True, 1.0, 0, -1, 2], ids=repr)
+def test_wrong_numbers_of_the_first_version_are_refused(folder, version):
+    make_first_version(folder)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"version": version}))
     with pytest.raises(ModelError, match=r"config\.json: damaged"):
         PixelRNN.load(folder)
 
@@ -291,13 +376,12 @@ def test_wrong_types_around_the_network_are_refused(folder, change):
 )
 def test_a_config_that_describes_no_network_is_refused(folder, fields):
     change_config(folder, **fields)
-    with pytest.raises(ModelError, match=r"config\.json does not describe a network: .*" + next(iter(fields))):
+    with pytest.raises(ModelError, match=r"the config does not describe a network: .*" + next(iter(fields))):
         PixelRNN.load(folder)
 
 
 def test_a_config_without_a_network_is_refused(folder):
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(content | {"model": {}}))
+    change_content(folder, lambda content: content | {"model": {}})
     with pytest.raises(ModelError, match=r"does not describe a network: .*network"):
         PixelRNN.load(folder)
 
@@ -311,7 +395,7 @@ def test_a_config_that_asks_for_more_than_the_weights_hold_is_refused_at_once(
     small_model(network).save(tmp_path)
     change_config(tmp_path, **{field: value})
     monkeypatch.setattr(PixelRNN, "__init__", None)
-    with pytest.raises(ModelError, match=rf"the weights are not those of the network .*: {field}={value} needs more"):
+    with pytest.raises(ModelError, match=rf"weights are not those of the network that .*: {field}={value} needs"):
         PixelRNN.load(tmp_path)
 
 
@@ -340,7 +424,7 @@ def test_no_network_that_can_be_saved_is_thought_too_large(tmp_path, small_model
 )
 def test_weights_of_another_network_are_refused(folder, fields, what):
     change_config(folder, **fields)
-    with pytest.raises(ModelError, match=rf"not those of the network in config.json: .*{what}.* the config asks for"):
+    with pytest.raises(ModelError, match=rf"the network that the config describes: .*{what}.* the config asks for"):
         PixelRNN.load(folder)
 
 
@@ -363,6 +447,27 @@ def test_one_weight_too_many_or_too_few_is_refused(folder):
     change_weights(folder, lambda weights: [weights.pop(name) for name in ("more", "first.bias")] and None)
     with pytest.raises(ModelError, match=r"first.bias has nothing, the config asks for \(6,\)"):
         PixelRNN.load(folder)
+
+
+def test_weights_may_have_other_names_in_the_file(folder):
+    expected = PixelRNN.load(folder).state_dict()
+    change_weights(folder, lambda weights: {f"old.{name}": value for name, value in weights.items()})
+    opened = store.open_folder(folder)
+    shapes = {name: tuple(value.shape) for name, value in expected.items()}
+    found = opened.weights(shapes, "old.{}".format)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    with pytest.raises(ModelError, match=r"first.bias has nothing, the config asks for \(6,\)"):
+        opened.weights(shapes)
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_refused(folder, small_model):
+    opened = store.open_folder(folder)
+    other = small_model(seed=1)
+    other.save(folder)
+    with pytest.raises(ModelError, match="was replaced while it was read"):
+        PixelRNN.from_folder(opened)
+    assert same_weights(PixelRNN.load(folder), other)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -406,33 +511,3 @@ def test_weights_that_half_precision_cannot_hold_are_not_saved(folder, small_mod
 def test_the_weights_are_written_in_float32(folder):
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F32"}  # noqa: SIM118
-
-
-def test_a_hub_folder_comes_back(tmp_path, small_model):
-    model = small_model("diagonal_bilstm", colours=3, levels=4)
-    model.provenance = {"height": 3, "width": 4}
-    model.save_pretrained(tmp_path)
-    loaded = PixelRNN.from_pretrained(tmp_path)
-    assert loaded.config == model.config
-    assert loaded.provenance == model.provenance
-    assert same_weights(loaded, model)
-    assert same_weights(PixelRNN.load(tmp_path), model)
-    assert "pixelrnn" in (tmp_path / "README.md").read_text()
-
-
-def test_what_is_pushed_to_the_hub_comes_back(tmp_path, small_model, monkeypatch):
-    def upload_folder(self, *, folder_path, **_):
-        shutil.copytree(folder_path, tmp_path / "hub")
-
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, **fields: SimpleNamespace(**fields))
-    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
-    model = small_model("diagonal_bilstm", colours=3, levels=4)
-    model.push_to_hub("someone/model")
-    assert same_weights(PixelRNN.load(tmp_path / "hub"), model)
-
-
-def test_what_is_neither_a_folder_nor_on_the_hub_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("no/such-model", "./nothing here", "a/b/c/d"):
-        with pytest.raises(ModelError, match="no such folder, and not to be had from the Hugging Face Hub"):
-            PixelRNN.from_pretrained(name, local_files_only=True, cache_dir=tmp_path)

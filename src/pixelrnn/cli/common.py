@@ -13,7 +13,6 @@ from pixelrnn.config import Config, ModelConfig
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.errors import TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, Evaluation, Scorer, evaluate
-from pixelrnn.model import store
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import load
 from pixelrnn.model.multiscale import MultiScalePixelRNN
@@ -41,9 +40,6 @@ __all__ = [
 ]
 
 USER_ERRORS = (ValueError, OSError, TrainingError, ImportError, MemoryError)
-
-HUB = "hf:"
-"""Before the name of a model to fetch from the Hugging Face Hub; no other name is ever looked for there."""
 
 DRAW = 80.97
 """Test nats of binary MNIST, an upper bound, of the best model the paper compares with (Table 4)."""
@@ -105,9 +101,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def load_model(name: str, device: str = "cpu") -> ImageModel:
-    """A model from its folder, or from the Hub if its name says so, on a device."""
-    model = load(store.download(name.removeprefix(HUB)) if name.startswith(HUB) else name)
-    return model.to(choose_device(device))
+    """A model by its name, see `pixelrnn.load`, on a device."""
+    return load(name).to(choose_device(device))
 
 
 def dataset_of(model: ImageModel, data: str | None) -> Dataset:

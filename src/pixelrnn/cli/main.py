@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model folder, the name of a shipped model, or hf:USER/MODEL.")
+    str, typer.Argument(metavar="MODEL", help="A model folder, the name of a bundled model, or hf:USER/MODEL.")
 ]
 Data = Annotated[
     str | None, typer.Option(help="Images: a name, file or folder (docs/data.md). Default: the model's own.")

@@ -21,9 +21,10 @@ from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import config_from
 from pixelrnn.errors import DamagedError, LimitError
 from pixelrnn.model.image_model import ImageModel
+from pixelrnn.model.initialisation import SkipInit
 from pixelrnn.model.loading import make_model
 from pixelrnn.model.multiscale import MultiScalePixelRNN
-from pixelrnn.model.names import version_1_name
+from pixelrnn.model.weight_names import version_1_name
 
 __all__ = ["ARITHMETIC", "LARGEST_MODEL", "IntegerModel"]
 
@@ -134,7 +135,7 @@ def _empty(fields: Mapping[str, Any], values: int) -> ImageModel:
         needed = sum(math.prod(tensor.shape) for tensor in make_model(config).state_dict().values())
     if needed != values:
         raise ValueError(f"it needs {needed} weights, there are {values}")
-    with torch.random.fork_rng():
+    with SkipInit():
         return make_model(config).double().requires_grad_(False)
 
 

@@ -3,7 +3,6 @@
 Shape letters: `C` colours, `H` rows, `W` columns; a leading `N` images where arrays are treated together.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -103,6 +102,7 @@ def open_image(
     with _pillow_errors(name), BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         png_depth = _png_depth(file)
         with Image.open(file, formats=FORMATS) as opened:
+            _refuse_bomb(opened, name)
             _refuse_animation(opened, name)
             depth = png_depth or _bits(opened)
             if depth > (16 if reduce_depth else 8):
@@ -121,9 +121,7 @@ def open_image(
 def _pillow_errors(name: str) -> Iterator[None]:
     """Give whatever a decoder makes of a hostile or damaged file (any exception at all) its name."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+        yield
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -148,6 +146,15 @@ def _bits(image: Image.Image) -> int:
         return 32
     tags = getattr(image, "tag_v2", {})
     return int(max(tags.get(TIFF_BITS_PER_SAMPLE, (8,))))
+
+
+def _refuse_bomb(image: Image.Image, name: str) -> None:
+    """Refuse what Pillow only warns of; all threads share the filters of warnings, so none is made an error here."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise DataError(
+            f"{name}: is too large to be decoded safely: {image.width} × {image.height} pixels, at most {limit} may be"
+        )
 
 
 def _refuse_animation(image: Image.Image, name: str) -> None:

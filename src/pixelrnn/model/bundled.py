@@ -1,4 +1,4 @@
-"""Trained models that come with the package, by name.
+"""Models with trained weights that are part of the package, by name.
 
 Each is a model folder in `weights`, whose provenance says what it scores and how it was made.
 """
@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelrnn.errors import ModelError
 from pixelrnn.model import store
 
-__all__ = ["ShippedModel", "find", "models"]
+__all__ = ["BundledModel", "models", "names"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
-class ShippedModel:
-    """A trained model that comes with the package.
+class BundledModel:
+    """A model with trained weights that is part of the package.
 
     Attributes:
         name: what `pixelrnn.load` calls it.
@@ -33,29 +32,12 @@ class ShippedModel:
     provenance: dict[str, Any]
 
 
-def models() -> dict[str, ShippedModel]:
-    """The trained models that come with the package, by name."""
-    found = {}
-    for folder in sorted(WEIGHTS.iterdir()):
-        if (folder / "config.json").is_file():
-            opened = store.open_folder(folder)
-            found[folder.name] = ShippedModel(folder.name, folder, opened.config, opened.provenance)
-    return found
+def names() -> list[str]:
+    """The names of the bundled models, sorted."""
+    return sorted(folder.name for folder in WEIGHTS.iterdir() if (folder / store.WEIGHTS).is_file())
 
 
-def find(path: str | Path) -> Path:
-    """The folder of a model: the one of that path, or else, of a name alone, the one that comes with the package.
-
-    Raises:
-        ModelError: there is neither.
-    """
-    name, path = str(path), Path(path)
-    if path.is_dir():
-        return path
-    if name in (known := {folder.name for folder in WEIGHTS.iterdir()}):
-        return WEIGHTS / name
-    names = ", ".join(sorted(known)) or "none"
-    raise ModelError(
-        f"{path}: no such model folder, with config.json and model.safetensors; the models that come with the package "
-        f"are {names}"
-    )
+def models() -> dict[str, BundledModel]:
+    """The bundled models by name. Their configs are read, and their weights are not."""
+    opened = {name: store.open_folder(WEIGHTS / name) for name in names()}
+    return {name: BundledModel(name, each.path, each.config, each.provenance) for name, each in opened.items()}

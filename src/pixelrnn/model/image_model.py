@@ -17,8 +17,10 @@ from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
 from pixelrnn.model import store
-from pixelrnn.model.names import version_1_name
+from pixelrnn.model.initialisation import SkipInit
+from pixelrnn.model.names import find_folder
 from pixelrnn.model.scale import Scale
+from pixelrnn.model.weight_names import version_1_name
 from pixelrnn.scanning import sampling
 from pixelrnn.scanning.loop import Stage
 
@@ -349,18 +351,20 @@ class ImageModel(
         return sampling.begins_in_order(known, self.stages(*known.shape[-2:]))
 
     def save(self, path: str | Path) -> None:
-        """Write a model folder: `config.json` and `model.safetensors`; see `pixelrnn.load`."""
-        weights = {version_1_name(name): value for name, value in self.state_dict().items()}
-        store.save(path, self.saved_config(), weights, self.provenance)
+        """Write a model folder: `model.safetensors`, and `config.json` for people; see `pixelrnn.load`."""
+        store.save(path, self.saved_config(), self.state_dict(), self.provenance)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a model folder.
+    def load(cls, name: str | Path) -> Self:
+        """Load a model of this class; `pixelrnn.load` loads one of any.
+
+        Args:
+            name: a folder, the name of a bundled model, or hf:USER/MODEL; see `pixelrnn.load`.
 
         Raises:
-            ModelError: not a model folder of such a model, or a damaged, foreign or newer one.
+            ModelError: there is no such model, it is of another class, or it is damaged, foreign or newer.
         """
-        return cls.from_folder(store.open_folder(path))
+        return cls.from_folder(store.open_folder(find_folder(name)))
 
     @classmethod
     def from_folder(cls, folder: store.ModelFolder) -> Self:
@@ -375,11 +379,9 @@ class ImageModel(
                     name: tuple(value.shape) for name, value in cls.from_config(folder.config).state_dict().items()
                 }
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
-            raise ModelError(f"{folder.path}: config.json does not describe a network: {error}") from None
-        names = {version_1_name(name): name for name in shapes}
-        weights = folder.weights({version_1_name(name): shape for name, shape in shapes.items()})
-        weights = {names[name]: value for name, value in weights.items()}
-        with torch.random.fork_rng():
+            raise ModelError(f"{folder.source}: the config does not describe a network: {error}") from None
+        weights = folder.weights(shapes, version_1_name if folder.version == 1 else str)
+        with SkipInit():
             model = cls.from_config(folder.config)
         model.load_state_dict(weights, strict=True)
         model.provenance = folder.provenance
@@ -418,18 +420,16 @@ class ImageModel(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Read a model folder, or fetch one from the Hugging Face Hub.
+        """Load a model as `load` does; a name that is not of a folder or a bundled model is one on the Hub.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a name as "user/model".
+            pretrained_model_name_or_path: a folder, the name of a bundled model, or a name as "user/model".
             options: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download` of `huggingface_hub`.
 
         Raises:
             ModelError: as `load`.
         """
-        if Path(pretrained_model_name_or_path).is_dir():
-            return cls.load(pretrained_model_name_or_path)
-        return cls.load(store.download(str(pretrained_model_name_or_path), **options))
+        return cls.from_folder(store.open_folder(find_folder(pretrained_model_name_or_path, ask_hub=True, **options)))
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
         """The size of images to draw, if only some of it is given."""

@@ -1,11 +1,12 @@
-"""Models of either kind: made from a config, or read from where they are."""
+"""One `load` for every model: it finds the folder, and makes a model of the kind that the folder describes."""
 
 from pathlib import Path
 
 from pixelrnn.config import Config, MultiScaleConfig
-from pixelrnn.model import bundled, store
+from pixelrnn.model import store
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.multiscale import MultiScalePixelRNN
+from pixelrnn.model.names import find_folder
 from pixelrnn.model.pixel_rnn import PixelRNN
 
 __all__ = ["load", "make_model"]
@@ -28,15 +29,19 @@ def make_model(config: Config, only: int | None = None) -> ImageModel:
     return PixelRNN(config)
 
 
-def load(path: str | Path) -> ImageModel:
-    """Read a model folder (`config.json` and `model.safetensors`), as `save` and training leave it, or a shipped model.
+def load(name: str | Path) -> ImageModel:
+    """Load a model.
 
     Args:
-        path: the folder; or, if there is none of that path, the name of a model that comes with the package.
+        name: a folder, as `save` and training leave it; or, if there is none of that path, the name of a bundled model
+            (`pixelrnn.models`), or hf:USER/MODEL for one on the Hugging Face Hub. No other name is looked for there.
+
+    Returns:
+        A `PixelRNN` or a `MultiScalePixelRNN`.
 
     Raises:
         ModelError: no such model, or a damaged, foreign or newer one.
     """
-    folder = store.open_folder(bundled.find(path))
-    kind = MultiScalePixelRNN if "sizes" in folder.config else PixelRNN
+    folder = store.open_folder(find_folder(name))
+    kind: type[ImageModel] = MultiScalePixelRNN if "sizes" in folder.config else PixelRNN
     return kind.from_folder(folder)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pixelrnn.config import MultiScaleConfig, config_from
 from pixelrnn.model.image_model import ImageModel
+from pixelrnn.model.initialisation import SkipInit
 from pixelrnn.model.network import Network
 from pixelrnn.model.scale import Scale
 from pixelrnn.model.upsampling import Upsampling
@@ -119,7 +120,7 @@ class MultiScalePixelRNN(ImageModel):
                 f"the models have the sizes {', '.join(map(str, sizes))}: need each of "
                 f"{', '.join(map(str, config.sizes))} once"
             )
-        with torch.random.fork_rng():
+        with SkipInit():
             joined = cls(config).to(next(models[0].parameters()))
         weights = {name: value for model in models for name, value in model.state_dict().items()}
         joined.load_state_dict(weights)

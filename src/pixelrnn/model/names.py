@@ -1,26 +1,39 @@
-"""Names of weights in files of version 1 and in archives.
+"""From what a user calls a model to its folder: a path, a bundled model, or a model on the Hugging Face Hub."""
 
-Version 0.1 named a weight by the parts that its modules were made of. Model folders of format version 1 have these
-names, and an archive holds weights in their order.
-"""
+from pathlib import Path
+from typing import Any
 
-import re
+from pixelrnn.errors import ModelError
+from pixelrnn.model import bundled, hub
 
-__all__ = ["version_1_name"]
+__all__ = ["HUB", "find_folder"]
 
-RULES = (
-    (r"^network\.", ""),
-    (r"^pyramid\.", "scales."),
-    (r"\btrunk\.blocks\.(\d+)\.core\.(reduce|convolve)\.", r"trunk.parts.block\1.parts.core.parts.\2."),
-    (r"\btrunk\.blocks\.(\d+)\.", r"trunk.parts.block\1.parts."),
-    (r"\btrunk\.skips\.(\d+)\.", r"trunk.parts.skip\1."),
-    (r"\btrunk\.head\.(\d+)\.", r"trunk.parts.head\1."),
-    (r"\btrunk\.(stem|logits)\.", r"trunk.parts.\1."),
-)
+HUB = "hf:"
+"""Before the name of a model on the Hub."""
 
 
-def version_1_name(name: str) -> str:
-    """What version 0.1 called a weight of a model's `state_dict`."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
+def find_folder(name: str | Path, *, ask_hub: bool = False, **options: Any) -> Path:
+    """Find the folder of a model.
+
+    Args:
+        name: a folder; or, if there is none of that path, the name of a bundled model, or hf:USER/MODEL.
+        ask_hub: look for any other name on the Hub, too, even without its prefix.
+        options: of a download; see `pixelrnn.model.hub.download`.
+
+    Returns:
+        A folder; what is in it is not looked at.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    name = str(name)
+    if name in bundled.names():
+        return bundled.WEIGHTS / name
+    if name.startswith(HUB) or ask_hub:
+        return hub.download(name.removeprefix(HUB), **options)
+    known = ", ".join(bundled.names()) or "none"
+    raise ModelError(
+        f"{name}: no such model folder; the bundled models are {known}; {HUB}USER/MODEL is one on the Hugging Face Hub"
+    )

@@ -1,4 +1,4 @@
-"""Models that come with the package: they load anywhere, score what is said of them, and do not leak."""
+"""Bundled models: they load anywhere, score what is said of them, and do not leak."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ from pixelrnn.evaluation.laws import check
 from pixelrnn.evaluation.likelihood import evaluate, evenly_spaced
 from pixelrnn.training.catalogue import TrainingConfig, with_settings
 
-SHIPPED = pixelrnn.models()
-MNIST = [name for name, each in SHIPPED.items() if each.provenance["data"] == "mnist-binary"]
+BUNDLED = pixelrnn.models()
+MNIST = [name for name, each in BUNDLED.items() if each.provenance["data"] == "mnist-binary"]
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,19 @@ def test_there_are_some():
     assert "mnist-diagonal-bilstm" in MNIST
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_each_is_small_and_says_how_it_was_made(name):
-    shipped = SHIPPED[name]
-    assert sum(file.stat().st_size for file in shipped.folder.iterdir()) < 2_000_000
-    assert {file.name for file in shipped.folder.iterdir()} == {"config.json", "model.safetensors"}
-    assert shipped.provenance["command"].startswith(f"pixelrnn train {shipped.provenance['recipe']}")
-    assert {"test", "seed", "minutes", "threads", "machine", "date", "log"} <= shipped.provenance.keys()
-    assert "/" not in shipped.provenance["data"]
+    bundled = BUNDLED[name]
+    assert sum(file.stat().st_size for file in bundled.folder.iterdir()) < 2_000_000
+    assert {file.name for file in bundled.folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert bundled.provenance["command"].startswith(f"pixelrnn train {bundled.provenance['recipe']}")
+    assert {"test", "seed", "minutes", "threads", "machine", "date", "log"} <= bundled.provenance.keys()
+    assert "/" not in bundled.provenance["data"]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_the_command_with_the_recipes_of_today_still_means_that_run(name):
-    provenance = SHIPPED[name].provenance
+    provenance = BUNDLED[name].provenance
     words = provenance["command"].split()
     settings = dict(words[place + 1].split("=") for place, word in enumerate(words) if word == "--set")
     changed = with_settings(pixelrnn.recipes()[words[2]], settings)
@@ -49,7 +49,7 @@ def test_the_command_with_the_recipes_of_today_still_means_that_run(name):
 
 @pytest.mark.parametrize("name", MNIST)
 def test_the_readme_tells_its_figure_and_its_command(name):
-    provenance = SHIPPED[name].provenance
+    provenance = BUNDLED[name].provenance
     readme = Path(__file__).parents[2] / "README.md"
     (line,) = (line for line in readme.read_text(encoding="utf-8").splitlines() if f"(`{name}`)" in line)
     assert f"**{provenance['test']['nats']:.2f} ± " in line
@@ -58,9 +58,9 @@ def test_the_readme_tells_its_figure_and_its_command(name):
 
 @pytest.mark.parametrize("name", MNIST)
 def test_each_scores_what_it_says_on_a_part_of_the_test_split(name, digits):
-    said = SHIPPED[name].provenance["test"]
+    said = BUNDLED[name].provenance["test"]
     found = evaluate(pixelrnn.load(name), digits)
-    part = SHIPPED[name].provenance["part"]
+    part = BUNDLED[name].provenance["part"]
     assert part["images"] == len(digits)
     assert found.nats == pytest.approx(part["nats"], abs=1e-3)
     assert found.nats == pytest.approx(said["nats"], abs=3 * found.nats_error)
@@ -68,7 +68,7 @@ def test_each_scores_what_it_says_on_a_part_of_the_test_split(name, digits):
     assert found.nats_error * math.sqrt(200) == pytest.approx(said["nats_error"] * 100, rel=0.2)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_each_obeys_the_laws(name):
     model = pixelrnn.load(name)
     size = (14, 15) if name in MNIST else (6, 7)
@@ -76,25 +76,11 @@ def test_each_obeys_the_laws(name):
         assert each.passed, each
 
 
-def test_a_folder_of_that_name_goes_first(small_model, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert pixelrnn.load("mnist-diagonal-bilstm").config.hidden == 16
-    small_model(hidden=3).save("mnist-diagonal-bilstm")
-    assert pixelrnn.load("mnist-diagonal-bilstm").config.hidden == 3
-
-
-@pytest.mark.parametrize("name", ["mnist-diagonal", "weights/mnist-diagonal-bilstm", "../weights", ""])
-def test_other_names_are_refused(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(pixelrnn.ModelError, match=r"no such model folder.* models that come .* mnist-|not a model"):
-        pixelrnn.load(name)
-
-
 def test_models_are_listed_with_what_they_score(run):
     lines = {line.split()[0]: line for line in run("models").out.splitlines()}
     for name in MNIST:
-        assert f" {SHIPPED[name].provenance['test']['nats']:.2f} ± " in lines[name]
-    assert json.loads(run("models", "--json").out).keys() == SHIPPED.keys()
+        assert f" {BUNDLED[name].provenance['test']['nats']:.2f} ± " in lines[name]
+    assert json.loads(run("models", "--json").out).keys() == BUNDLED.keys()
 
 
 def test_commands_take_a_name(run, tmp_path, monkeypatch):
