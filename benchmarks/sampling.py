@@ -22,8 +22,9 @@ import torch
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
 from pixelrnn import PixelRNN, kernels, recipes
 from pixelrnn.model.loading import make_model
-from pixelrnn.scanning.loop import Drawing, Scan, Steps, wave_count
-from pixelrnn.scanning.native import NativeScan, record
+from pixelrnn.scanning.loop import Drawing, Scan, wave_count
+from pixelrnn.scanning.native import NativeScan, program_of
+from pixelrnn.scanning.steps import Steps
 from pixelrnn.training.catalogue import Recipe
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
@@ -35,9 +36,9 @@ def raster_sampler(model: PixelRNN, batch: int, side: int) -> Callable[[], objec
 
     def draw() -> None:
         if kernels.chosen() == "reference":
-            scan: Scan = Steps(model, *shape[1:], None)
+            scan: Scan = Steps(model.network, *shape[2:], None)
         else:
-            scan = NativeScan(record(model.first, model.trunk), model.head, *shape[2:], None)
+            scan = NativeScan(program_of(model.network), model.head, *shape[2:], None)
         scan.begin(batch)
         images = torch.zeros(shape, dtype=torch.int64)
         scan.run(images, range(wave_count(side, side, None)), Drawing(torch.rand(shape, dtype=torch.float64)))
@@ -58,7 +59,7 @@ def measure(recipe: Recipe, batch: int, side: int, rounds: int) -> dict[str, Any
         with torch.no_grad():
             model(images)
 
-    waves = isinstance(model, PixelRNN) and model.wave_slope is not None
+    waves = isinstance(model, PixelRNN) and model.network.wave_slope is not None
     raster = raster_sampler(model, batch, side) if waves else None
     forward()
     forwards, samples, rasters = [], [], []

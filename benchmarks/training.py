@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds, side_of, write
-from pixelrnn import ImageModel, MultiScalePixelRNN, kernels, recipes
+from pixelrnn import ImageModel, kernels, recipes
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 from pixelrnn.model.loading import make_model
 from pixelrnn.training.catalogue import Recipe, with_settings
@@ -35,9 +35,7 @@ DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 
 def useful_operations(model: ImageModel, side: int) -> int:
     """Of one optimiser step, for an image; see the top of this file. What upsamples a smaller image is left out."""
-    if isinstance(model, MultiScalePixelRNN):
-        return sum(_useful_operations(scale) * int(size) ** 2 for size, scale in model.scales.items())
-    return _useful_operations(model) * side**2
+    return sum(_useful_operations(scale.network) * (side // scale.spacing) ** 2 for scale in model.scales)
 
 
 def _useful_operations(module: nn.Module) -> int:

@@ -185,14 +185,14 @@ def test_native_steps_draw_what_those_of_pytorch_draw(small_model, kind, build, 
     model = small_model(levels=256, colours=3, hidden=5, head_kind=kind, components=3)
     known = torch.rand(4, 3, 5, generator=seeded(2)) < 0.3
     found = []
-    for steps in (model.start_scan(3, 5, 4), Steps(model, 3, 3, 5, model.wave_slope)):
+    for steps in (model.network.start_scan(3, 5, 4), Steps(model.network, 3, 5, model.network.wave_slope)):
         images = torch.randint(256, (4, 3, 3, 5), generator=seeded(3))
         uniform = torch.rand(images.shape, dtype=torch.float64, generator=seeded(4))
         drawing = Drawing(uniform, temperature, known, torch.zeros(images.shape, dtype=torch.float64))
         steps.begin(4)
         steps.run(images, range(wave_count(3, 5, steps.slope)), drawing)
         found.append((images, drawing.log_prob))
-    assert isinstance(model.start_scan(3, 5), NativeScan)
+    assert isinstance(model.network.start_scan(3, 5), NativeScan)
     choice.forget()
     assert torch.equal(found[0][0], found[1][0])
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
@@ -206,12 +206,12 @@ def test_native_tails_are_those_of_pytorch(small_model, kind):
     """Logits of narrow curves far away, where the probability of a level is too small to hold."""
     model = small_model(levels=256, colours=1, head_kind=kind, components=2)
     with torch.no_grad():
-        last = model.trunk.part("logits")
+        last = model.network.trunk.logits
         last.weight.mul_(0.1)
         components = model.head.components
         last.bias.zero_()[components : 2 * components] = -6
     images = torch.randint(256, (2, 1, 4, 4), generator=seeded())
-    steps, here = model.start_scan(4, 4), torch.arange(1)
+    steps, here = model.network.start_scan(4, 4), torch.arange(1)
     steps.begin(2)
     with torch.no_grad():
         expected = model.double()(images)[:, 0, :, 0, :1]

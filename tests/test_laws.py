@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 import pixelrnn
-from pixelrnn.layers import Block, Bottleneck, DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM, clone_cache
+from pixelrnn.layers import Block, Bottleneck, DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM, Traced, clone_cache
 from pixelrnn.masks import colour_groups
 from pixelrnn.scanning.loop import waves
+from pixelrnn.scanning.steps import Stepper, Steps
 
 SIZES = [(5, 7), (6, 3), (1, 6), (5, 1), (1, 1), (2, 2)]
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -27,6 +28,45 @@ def _wide(colours):
     return colour_groups(10, colours)
 
 
+class Faces(torch.nn.Module):
+    """Both faces of a plain module, which are read from its graph."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.traced = module, Traced(module)
+        self.slope, self.stepper = self.traced.slope, Stepper(self.traced)
+
+    def forward(self, x):
+        return self.traced(x, None) if isinstance(self.module, Block) else self.traced(x)
+
+    def init_cache(self, batch, height, width):
+        return self.stepper.init_cache(batch, height, width)
+
+    def step(self, cache, x, rows, cols):
+        return self.stepper.step(cache, x, None, rows, cols)
+
+    def finish_row(self, cache, row):
+        self.stepper.finish_row(cache, row)
+
+
+class Gates(torch.nn.Module):
+    """What users write: two parts of a convolution, one of them a gate, and maps that are used several times."""
+
+    def __init__(self, colours):
+        super().__init__()
+        wide, narrow = _wide(colours), _narrow(colours)
+        self.above = MaskedConv2d("B", (3, 3), wide, wide)
+        self.value, self.gate = (MaskedConv2d("B", (1, 1), wide, narrow) for _ in range(2))
+        self.widen = MaskedConv2d("B", (1, 1), colour_groups(5, colours).repeat(2), wide)
+        self.act = torch.nn.ELU()
+
+    def forward(self, x):
+        maps = self.above(x)
+        gated = torch.tanh(self.value(maps)) * torch.sigmoid(self.gate(maps))
+        one, other = self.widen(torch.cat([gated, gated.relu()], dim=1)).chunk(2, dim=1)
+        return self.act(torch.cat([one, other], 1)) + x
+
+
 LAYERS = {
     "mask A 7 x 7": lambda c: MaskedConv2d("A", (7, 7), torch.arange(c), _wide(c)),
     "mask A 3 x 5": lambda c: MaskedConv2d("A", (3, 5), _narrow(c), _wide(c)),
@@ -37,10 +77,11 @@ LAYERS = {
     "row lstm k=5": lambda c: RowLSTM(_wide(c), 5, c, kernel=5),
     "row lstm k=1": lambda c: RowLSTM(_wide(c), 5, c, kernel=1),
     "diagonal bilstm": lambda c: DiagonalBiLSTM(_wide(c), 5, c),
-    "bottleneck": lambda c: Bottleneck(5, c),
-    "block of bottleneck": lambda c: Block(Bottleneck(5, c), 5, c),
-    "block of row lstm": lambda c: Block(RowLSTM(_wide(c), 5, c), 5, c, residual=False),
-    "block of diagonal bilstm": lambda c: Block(DiagonalBiLSTM(_wide(c), 5, c), 5, c),
+    "bottleneck": lambda c: Faces(Bottleneck(5, c)),
+    "block of bottleneck": lambda c: Faces(Block(Bottleneck(5, c), 5, c)),
+    "block of row lstm": lambda c: Faces(Block(RowLSTM(_wide(c), 5, c), 5, c, residual=False)),
+    "block of diagonal bilstm": lambda c: Faces(Block(DiagonalBiLSTM(_wide(c), 5, c), 5, c)),
+    "gates": lambda c: Faces(Gates(c)),
 }
 MASK_A = {name for name in LAYERS if "mask A" in name}
 
@@ -157,7 +198,9 @@ def test_a_clone_of_a_cache_goes_on_with_other_images(network):
     first = torch.randint(2, (2, 1, 3, 4), generator=generator)
     second = first.clone()
     second[:, :, 1, 2:] = 1 - second[:, :, 1, 2:]
-    cache, clone = model.init_cache(*first.shape), None
+    steps, clone = Steps(model.network, 3, 4, None), None
+    steps.begin(2)
+    cache = steps.cache
     with torch.no_grad():
         expected = [model(images)[:, 0] for images in (first, second)]
         for row, col in itertools.product(range(3), range(4)):
@@ -166,10 +209,11 @@ def test_a_clone_of_a_cache_goes_on_with_other_images(network):
                 clone = clone_cache(cache)
             for state, images, logits in zip((cache, clone), (first, second), expected, strict=True):
                 if state is not None:
-                    step = model.step(state, images, rows, cols, 0)[:, :, 0]
+                    steps.cache = state
+                    step = steps.step(images, rows, cols, 0)[:, :, 0]
                     torch.testing.assert_close(step, logits[:, :, row, col], rtol=0, atol=1e-10)
                     if col == 3:
-                        model.finish_row(state, row)
+                        steps.finish_row(row)
 
 
 def seen_by(outputs: Tensor, inputs: Tensor) -> Tensor:

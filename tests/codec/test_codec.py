@@ -20,7 +20,8 @@ from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.errors import LimitError
 from pixelrnn.kernels import choice
 from pixelrnn.kernels.choice import BUILDS
-from pixelrnn.scanning.loop import Steps, waves
+from pixelrnn.scanning.loop import waves
+from pixelrnn.scanning.steps import Steps
 from tests.test_laws import NETWORKS
 
 
@@ -206,7 +207,7 @@ def test_steps_are_what_whole_maps_are_to_the_bit(network, colours, levels, size
     model = make(network, colours, levels)
     integers, images = fixed_point(model), images_of(model, 3, *size)
     whole = integers.head.logits(outputs(integers, images), None)
-    steps = Steps(integers, colours, *size, integers.wave_slope)
+    steps = Steps(integers.network, *size, integers.network.wave_slope)
     steps.begin(len(images))
     for rows, cols, completed in waves(*size, steps.slope):
         for colour in range(colours):
@@ -226,7 +227,7 @@ def test_an_image_is_decoded_from_what_it_was_encoded_to(network):
         symbol = int(image[0, colour, row, col])
         encoder.encode(sum(shares[:symbol]), shares[symbol])
     decoder, found = RangeDecoder(encoder.finish()), torch.zeros_like(image)
-    steps = Steps(integers, 2, 5, 6, None)
+    steps = Steps(integers.network, 5, 6, None)
     steps.begin(1)
     for rows, cols, completed in waves(5, 6, None):
         for colour in range(2):
@@ -254,7 +255,7 @@ def test_later_symbols_are_not_seen(network):
 def test_weights_that_are_too_large_are_refused(network):
     model = make(network)
     for name, parameter in model.named_parameters():
-        if name.endswith("block1.parts.core.input_to_state.weight") or name.endswith("core.parts.convolve.weight"):
+        if name.endswith(("blocks.1.core.input_to_state.weight", "core.convolve.weight")):
             parameter.data += 1e6
     with pytest.raises(LimitError, match=r"a sum may reach .* and must stay below 2\^53"):
         fixed_point(model)
@@ -281,7 +282,7 @@ def test_several_scales_are_in_integers_too(network):
     assert torch.equal(decode(integers, words, images.shape), images)
     bits = -float(model.log_prob(images).detach().sum()) / math.log(2)
     assert 32 * len(words) <= 1.001 * bits + 64 + 0.001 * images.numel()
-    model.scales["4"].upsampling[0].weight.data += 1e6
+    model.scales[1].upsampling[0].weight.data += 1e6
     with pytest.raises(LimitError, match="Conv2d: a sum may reach"):
         fixed_point(model)
 

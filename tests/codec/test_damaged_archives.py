@@ -139,7 +139,7 @@ class TestDamage:
         for fields in ({}, {"hidden": 40, "layers": 5}, {"kernel": 5, "first_kernel": 9}):
             model = IntegerModel(make(network, 3, 5, **{"hidden": 8, **fields})).model
             for size in ((5, 7), (40, 30), (8, 100)):
-                steps = model.start_scan(*size)
+                steps = model.network.start_scan(*size)
                 assert steps.bytes_per_image <= scan_bytes(model.config, *size) <= 12 * steps.bytes_per_image + 2**17
 
     def test_more_images_than_fit_are_given_in_parts(self):
@@ -211,7 +211,7 @@ class TestDamage:
 
     def test_a_model_whose_sums_could_be_inexact(self):
         model = IntegerModel(make())
-        model.model.first.weight.data += 2.0**50
+        model.model.network.first.weight.data += 2.0**50
         with pytest.raises(DamagedError, match="a sum may reach"):
             IntegerModel.from_bytes(model.to_bytes())
 

@@ -8,8 +8,9 @@ import torch
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
 from pixelrnn.codec.fixed_point import fixed_point
 from pixelrnn.kernels import choice
-from pixelrnn.scanning.loop import Drawing, Steps, wave_count, waves
-from pixelrnn.scanning.native import NativeScan, join, record
+from pixelrnn.scanning.loop import Drawing, wave_count, waves
+from pixelrnn.scanning.native import NativeScan, combine, program_of
+from pixelrnn.scanning.steps import Steps
 from tests.test_laws import NETWORKS
 
 module = importlib.import_module("pixelrnn.codec.fixed_point")
@@ -66,7 +67,7 @@ def make(network, colours=1, levels=2, change=ordinary, **fields):
     """A network in integers."""
     fields = {"layers": 2, "hidden": 6, "head": 9, **fields}
     model = PixelRNN(ModelConfig(network=network, colours=colours, levels=levels, **fields))
-    return fixed_point(drawn(model, change))
+    return fixed_point(drawn(model, change)).network
 
 
 @torch.no_grad()
@@ -82,8 +83,8 @@ def images_of(model, batch, height, width):
     return torch.randint(model.config.levels, (batch, model.config.colours, height, width), generator=seeded(1))
 
 
-def pytorch(model, height, width, slope=-1):
-    return Steps(model, model.config.colours, height, width, model.wave_slope if slope == -1 else slope)
+def pytorch(network, height, width, slope=-1):
+    return Steps(network, height, width, network.wave_slope if slope == -1 else slope)
 
 
 def logits(steps, images, conditioning=None):
@@ -175,10 +176,10 @@ def test_several_scales_are_exact(network, everywhere):
     small = torch.randint(5, (5, 2, 2, 2), generator=seeded())
     large = torch.randint(5, (5, 2, 6, 6), generator=seeded())
     large[..., ::3, ::3] = small
-    check(model.scales["2"].network, small, everywhere(1))
-    conditioning = model.scales["6"].condition(small)
-    check(model.scales["6"].network, large, everywhere(1), conditioning)
-    steps = model.scales["6"].network.start_scan(6, 6)
+    check(model.scales[0].network, small, everywhere(1))
+    conditioning = model.scales[1].condition(small)
+    check(model.scales[1].network, large, everywhere(1), conditioning)
+    steps = model.scales[1].network.start_scan(6, 6)
     with pytest.raises(ValueError, match=r"conditioning is torch\.float32"):
         steps.begin(5, conditioning.float())
 
@@ -189,7 +190,7 @@ def test_threads_and_the_order_of_visits_do_not_matter(network, everywhere):
     images = images_of(model, 37, 2, 4)
     expected, steps = check(model, images, everywhere(1, 2, 3))
     assert torch.equal(logits(steps, images), expected)  # a scan can be begun again
-    raster = NativeScan(record(model.first, model.trunk), model.head, 2, 4, None, model.first.arithmetic)
+    raster = NativeScan(program_of(model), model.head, 2, 4, None, model.first.arithmetic)
     assert torch.equal(logits(raster, images), expected)
 
 
@@ -239,7 +240,7 @@ def test_the_order_of_coding_does_not_depend_on_the_implementation(network, monk
 
 def test_memory_is_told():
     model = make("row_lstm")
-    program = record(model.first, model.trunk)
+    program = program_of(model)
     floats = NativeScan(program, model.head, 5, 6, model.wave_slope)
     assert model.start_scan(5, 6).bytes_per_image == 2 * floats.bytes_per_image > 0
 
@@ -247,7 +248,7 @@ def test_memory_is_told():
 def test_products_that_are_rounded_are_not_added_up():
     for layers, sums in ((1, 1), (5, 0)):  # that of the skip connection and the only block is done with the product
         model = make("pixelcnn", layers=layers)
-        lines = record(model.first, model.trunk).lines
-        steps = join(lines, products=False)
+        instructions = program_of(model).instructions
+        steps = combine(instructions, products=False)
         assert max(len(step.inputs) for step in steps) == 1
-        assert len(steps) == len(lines) - sums
+        assert len(steps) == len(instructions) - sums

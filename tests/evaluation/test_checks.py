@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pixelrnn import MultiScaleConfig, MultiScalePixelRNN
+from pixelrnn import MultiScaleConfig, MultiScalePixelRNN, kernels
 from pixelrnn.evaluation.laws import check, order
-from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d
+from pixelrnn.layers import MaskedConv2d
 from pixelrnn.masks import colour_groups
 
 
@@ -37,30 +37,30 @@ def test_models_in_float64_and_of_one_pixel_pass(small_model):
 
 def test_an_output_that_sees_its_own_colour_is_found(small_model):
     model = small_model("row_lstm", colours=3, levels=3, hidden=9, head=12)
-    model.first.mask.copy_(MaskedConv2d("B", (7, 7), torch.arange(3), colour_groups(18, 3)).mask)
+    model.network.first.mask.copy_(MaskedConv2d("B", (7, 7), torch.arange(3), colour_groups(18, 3)).mask)
     with torch.no_grad():
-        model.first.weight.normal_()
+        model.network.first.weight.normal_()
     results = found(model)
     assert not results["causality"].passed
     assert not results["normalisation"].passed
 
 
 def test_a_kernel_that_sees_what_is_below_is_found(small_model, monkeypatch):
-    forward = MaskedConv2d.joined
+    convolve = kernels.convolve
     monkeypatch.setattr(
-        MaskedConv2d, "joined", lambda self, x, **options: forward(self, x + 0.1 * x.roll(-1, 2), **options)
+        kernels, "convolve", lambda x, *rest, **options: convolve(x + 0.1 * x.roll(-1, 2), *rest, **options)
     )
     assert not found(small_model("row_lstm"))["causality"].passed
 
 
 def test_a_right_map_that_is_not_moved_down_is_found(small_model, monkeypatch):
     model = small_model("diagonal_bilstm", layers=1)
-    forward = DiagonalBiLSTM.projected
+    front_lstm = kernels.front_lstm
 
-    def leaking(self, x, *arguments, **options):
-        return forward(self, x, *arguments, **options) + x.roll(-1, 3)
+    def leaking(x, *rest, **options):
+        return front_lstm(x, *rest, **options) + x.roll(-1, 3)
 
-    monkeypatch.setattr(DiagonalBiLSTM, "projected", leaking)
+    monkeypatch.setattr(kernels, "front_lstm", leaking)
     results = found(model)
     assert not results["causality"].passed
     assert not results["agreement"].passed
@@ -69,7 +69,7 @@ def test_a_right_map_that_is_not_moved_down_is_found(small_model, monkeypatch):
 def test_a_model_that_sees_nothing_is_found(small_model):
     model = small_model("row_lstm")
     with torch.no_grad():
-        model.trunk.part("logits").weight.zero_()
+        model.network.trunk.logits.weight.zero_()
     result = found(model)["causality"]
     assert not result.passed
     assert "nothing at all" in result.found
@@ -93,7 +93,7 @@ def test_a_density_that_is_no_density_is_found(small_model, monkeypatch):
 def test_what_is_not_a_number_fails_each_law(small_model):
     model = small_model("row_lstm")
     with torch.no_grad():
-        model.trunk.part("logits").bias.fill_(float("nan"))
+        model.network.trunk.logits.bias.fill_(float("nan"))
     assert not any(each.passed for each in found(model).values())
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN, kernels
-from pixelrnn.kernels import Kind, Program, choice, native, reference
-from pixelrnn.layers import Composite, MaskedConv2d
+from pixelrnn.kernels import Kind, Program, native, reference
+from pixelrnn.layers import MaskedConv2d
 from tests.kernels.test_kernels import BUILDS, assert_close, doubled, fresh_choice, results, use
 
 __all__ = ["fresh_choice"]
@@ -55,15 +55,17 @@ def in_one_call(lines, halves=False):
         registers = [program.register(x.shape[1])]
         for kernel, source, other, rectify in lines:
             if kernel is None:
-                registers.append(registers[source] + registers[other])
+                registers.append(
+                    program.add(Kind.ADD, registers[source], program.widths[source], other=registers[other])
+                )
                 continue
-            weight, bias = next(rest), next(rest)
-            onto = registers[other] if other >= 0 else None
-            line = program.add(
-                Kind.CONVOLVE, registers[source], len(bias), (weight, bias), kernel=kernel, rectify=rectify, onto=onto
+            _, bias = next(rest), next(rest)
+            onto = registers[other] if other >= 0 else -1
+            window = {"above": kernel[0] // 2, "side": kernel[1] // 2}
+            registers.append(
+                program.add(Kind.CONVOLVE, registers[source], len(bias), other=onto, rectify=rectify, **window)
             )
-            registers.append(line)
-        return native.convolve_chain(x, program, registers[-1].number, halves)
+        return native.convolve_chain(x, program.instructions, program.registers, tensors, halves)
 
     return run
 
@@ -178,54 +180,66 @@ def test_a_pixelcnn_is_one_chain_and_agrees_with_the_reference(residual, skip, c
     assert len(calls) == 1
 
 
+def open_weights(network):
+    return sum(layer.open_weights() for layer in network.trunk.modules() if isinstance(layer, MaskedConv2d))
+
+
 def test_large_or_compiled_or_double_chains_go_part_by_part(monkeypatch):
     monkeypatch.setattr(native, "convolve_chain", lambda *_: pytest.fail("was called"))
     torch.manual_seed(0)
     config = ModelConfig(network="pixelcnn", layers=1, hidden=4, head=5)
     x = torch.randn(1, 8, 3, 3)
-    large = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=200, head=5))
-    assert large.trunk.open_weights() > kernels.LARGE
-    assert large.trunk(torch.randn(1, 400, 3, 3)).shape == (1, 1, 3, 3)
-    trunk = PixelRNN(config).trunk
-    assert trunk.double()(x.double()).dtype == torch.float64
-    trunk.float()
-    compiled = torch.compile(trunk, backend="aot_eager", fullgraph=True)
-    assert compiled(x).shape == (1, 1, 3, 3)
+    large = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=200, head=400)).network
+    assert min(open_weights(large), open_weights_of(large.trunk.head)) > kernels.LARGE
+    assert large.traced(torch.randn(1, 400, 3, 3), None).shape == (1, 1, 3, 3)
+    network = PixelRNN(config).network
+    assert network.double().traced(x.double(), None).dtype == torch.float64
+    network.float()
+    compiled = torch.compile(network.traced, backend="aot_eager", fullgraph=True)
+    assert compiled(x, None).shape == (1, 1, 3, 3)
+
+
+def open_weights_of(layers):
+    return sum(layer.open_weights() for layer in layers)
 
 
 def test_a_chain_that_is_too_large_is_made_of_smaller_ones(monkeypatch):
     calls = []
     real = native.convolve_chain
-    monkeypatch.setattr(native, "convolve_chain", lambda *each: calls.append(each) or real(*each))
+    monkeypatch.setattr(native, "convolve_chain", lambda *each: calls.append(len(each[1])) or real(*each))
     model = PixelRNN(ModelConfig(network="pixelcnn", layers=2, hidden=64, head=100))
-    part = model.trunk.part("block0")
-    assert isinstance(part, Composite)
-    assert part.open_weights() == 128 * 64 + 64 * 64 * 5 + 64 * 128
-    monkeypatch.setattr(kernels, "LARGE", part.open_weights())
-    model.log_prob(torch.zeros(1, 1, 4, 4, dtype=torch.int64))
-    assert len(calls) == 2
+    block = model.network.trunk.blocks[0]
+    weights = open_weights_of((block.core.reduce, block.core.convolve, block.widen))
+    assert weights == 128 * 64 + 64 * 64 * 5 + 64 * 128
+    monkeypatch.setattr(kernels, "LARGE", weights)
+    images = torch.randint(2, (2, 1, 4, 4))
+    log_prob = model.log_prob(images)
+    assert calls == [3, 3, 3]  # two blocks and the output layers
+    torch.testing.assert_close(log_prob.double(), model.double().log_prob(images), rtol=1e-5, atol=1e-5)
 
 
 def test_tensors_of_a_chain_that_do_not_fit_are_errors():
     x = torch.zeros(1, 3, 4, 4)
     program = Program()
     tensors = torch.zeros(5, 3, 4), torch.zeros(5)
-    program.add(Kind.CONVOLVE, program.register(3), 5, tensors, kernel=(3, 3))
+    program.add(Kind.CONVOLVE, program.register(3), 5, above=1, side=1)
+
+    def run(x, program):
+        return native.convolve_chain(x, program.instructions, program.registers, tensors)
+
     with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(5, 3, 4\): must be .* \(5, 3, 5\)"):
-        native.convolve_chain(x, program, 1)
+        run(x, program)
     with pytest.raises(ValueError, match=r"x is torch\.float32 and has 2 features: the chain begins with 3"):
-        native.convolve_chain(x[:, :2], program, 1)
-    with pytest.raises(ValueError, match="register 0 of a program of CONVOLVE: must be that of the last line"):
-        native.convolve_chain(x, program, 0)
-    with pytest.raises(ValueError, match="register 0 of a program of nothing"):
-        native.convolve_chain(x, Program(), 0)
-    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
-        program.add(Kind.CONVOLVE, program.register(3), 3, tensors, onto=program.register(5))
-    with pytest.raises(ValueError, match="3 features are added to 5: must be as many"):
-        program.register(3) + program.register(5)
+        run(x[:, :2], program)
+    with pytest.raises(ValueError, match="a chain of nothing: must be of CONVOLVE and ADD alone"):
+        run(x, Program())
+    with pytest.raises(ValueError, match="3 features meet 5: must be as many"):
+        program.add(Kind.CONVOLVE, program.register(3), 3, other=program.register(5))
+    with pytest.raises(ValueError, match="3 features meet 5: must be as many"):
+        program.add(Kind.ADD, program.register(3), 3, other=program.register(5))
     program.add(Kind.DIAGONAL_LSTM, program.register(3), 3)
-    with pytest.raises(ValueError, match="a program of CONVOLVE, DIAGONAL_LSTM"):
-        native.convolve_chain(x, program, program.registers - 1)
+    with pytest.raises(ValueError, match="a chain of CONVOLVE, DIAGONAL_LSTM"):
+        run(x, program)
 
 
 def test_second_derivatives_of_a_chain_are_refused_by_name():
@@ -237,44 +251,6 @@ def test_second_derivatives_of_a_chain_are_refused_by_name():
             (gradient,) = torch.autograd.grad(loss, wanted, create_graph=True)
             with pytest.raises(RuntimeError, match="no second derivatives: set the environment variable"):
                 gradient.square().sum().backward(retain_graph=True)
-
-
-def test_recording_says_what_has_no_kernel():
-    layer = MaskedConv2d("B", (1, 1), torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-
-    class Whole(Composite):
-        joins_only = True
-
-        def compose(self, apply, x):
-            return apply("part", x)
-
-    inner = Whole({"part": layer})
-    outer = Whole({"part": inner})
-    program = Program()
-    assert outer.record(program.register(3)).number == 1
-    with pytest.raises(TypeError, match="Whole: has no step in C"):
-        inner.record(program.register(3), rectify=True)
-    with pytest.raises(TypeError, match="behind a ReLU"):
-        program.add(Kind.ROW_LSTM, program.register(3), 3, rectify=True)
-    assert choice.chosen() != "reference"
-
-
-@pytest.mark.parametrize("name", ["auto", "reference"])
-def test_a_composite_may_do_what_no_chain_can(name, monkeypatch):
-    use(monkeypatch, name)
-    groups = torch.zeros(3, dtype=torch.int64)
-
-    class Gated(Composite):
-        def compose(self, apply, x):
-            return torch.sigmoid(apply("gate", x)) * apply("value", x).relu()
-
-    torch.manual_seed(0)
-    layer = Gated({part: MaskedConv2d("B", (3, 3), groups, groups) for part in ("gate", "value")})
-    x = torch.randn(2, 3, 4, 5)
-    gate, value = layer.part("gate")(x), layer.part("value")(x)
-    torch.testing.assert_close(layer(x), torch.sigmoid(gate) * value.relu())
-    with pytest.raises(TypeError, match=r"Gated: has no step in C\+\+$"):
-        layer.record(Program().register(3))
 
 
 def test_maps_that_a_hook_has_moved_in_memory():

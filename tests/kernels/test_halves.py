@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN, kernels
 from pixelrnn.kernels import Weights, choice, native
-from tests.kernels.test_chains import RESIDUAL, chains, in_one_call, one_by_one, results_of_all, tensors_of
+from tests.kernels.test_chains import (
+    RESIDUAL,
+    chains,
+    in_one_call,
+    one_by_one,
+    open_weights,
+    results_of_all,
+    tensors_of,
+)
 from tests.kernels.test_kernels import BUILDS, LAYERS, arguments, assert_close, fresh_choice, lstm, results, use
 
 __all__ = ["fresh_choice"]
@@ -248,14 +256,14 @@ def test_builds_without_the_unit_leave_autocast_alone(name, monkeypatch):
 @pytest.mark.parametrize("network", ["pixelcnn", "diagonal_bilstm"])
 def test_networks_can_be_compiled_under_autocast(network):
     torch.manual_seed(0)
-    trunk = PixelRNN(ModelConfig(network=network, layers=1, hidden=32, head=32)).trunk
+    whole = PixelRNN(ModelConfig(network=network, layers=1, hidden=32, head=32)).network.traced
     x = torch.randn(1, 64, 4, 5)
-    compiled = torch.compile(trunk, backend="aot_eager", fullgraph=True)
-    exact = trunk(x)
+    compiled = torch.compile(lambda x: whole(x, None), backend="aot_eager", fullgraph=True)
+    exact = whole(x, None)
     for rounds in (True, False):
         with torch.autocast("cpu", torch.bfloat16, enabled=rounds):
             found = compiled(x).detach()
-            assert_close([found], [trunk(x).detach()])
+            assert_close([found], [whole(x, None).detach()])
         assert torch.equal(found, exact) != rounds
 
 
@@ -287,7 +295,7 @@ def test_autocast_keeps_chains_together(monkeypatch):
     real = native.convolve_chain
     monkeypatch.setattr(native, "convolve_chain", lambda *each: calls.append(each[-1]) or real(*each))
     model = PixelRNN(ModelConfig(network="pixelcnn", layers=7, hidden=32, head=32, kernel=7))
-    assert model.trunk.open_weights() > kernels.LARGE
+    assert open_weights(model.network) > kernels.LARGE
     images = torch.zeros(1, 1, 6, 6, dtype=torch.int64)
     with torch.autocast("cpu", torch.bfloat16):
         model.log_prob(images)

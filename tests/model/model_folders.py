@@ -5,6 +5,8 @@ import json
 import safetensors.torch
 from safetensors import safe_open
 
+from pixelrnn.model.weight_names import version_1_name
+
 KEY = "pixelrnn"
 
 
@@ -43,6 +45,6 @@ def change_weights(folder, change):
 def make_first_version(folder):
     """Make the folder one of format version 1: two files, neither of which is enough."""
     weights, content = contents(folder)
-    write(folder, weights, None)
+    write(folder, {version_1_name(name): value for name, value in weights.items()}, None)
     content = content or json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | {"version": 1}, indent=2) + "\n")

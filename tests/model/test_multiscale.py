@@ -11,8 +11,8 @@ from pixelrnn.errors import CheckpointError
 from pixelrnn.evaluation import inspection
 from pixelrnn.model.network import Network
 from pixelrnn.model.upsampling import Upsampling
-from pixelrnn.scanning.loop import Steps
 from pixelrnn.scanning.native import NativeScan
+from pixelrnn.scanning.steps import Steps
 from pixelrnn.training import loop as training
 from tests.model.model_folders import change_content
 from tests.model.multiscale_models import all_images, images_of, make, seeded
@@ -154,7 +154,7 @@ def test_three_ways_to_the_likelihood_agree(network):
     torch.testing.assert_close(chosen, model.log_prob(images, per_pixel=True), rtol=0, atol=1e-10)
     # The first part is that of an unconditional network, on the small image alone.
     alone = PixelRNN(model.config.scales[0]).double()
-    alone.load_state_dict(model.scales["2"].network.state_dict())
+    alone.network.load_state_dict(model.scales[0].network.state_dict())
     torch.testing.assert_close(alone.log_prob(images[:, :, ::4, ::4]), model.log_prob(images, parts=True)[:, 0])
     with pytest.raises(ValueError, match="per_pixel and parts"):
         model.log_prob(images, per_pixel=True, parts=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN
@@ -81,7 +82,7 @@ def test_a_recipe_is_not_a_config():
 
 def test_slopes_follow_from_the_kernels():
     def slope(network, **options):
-        return make_model(network, **options).wave_slope
+        return make_model(network, **options).network.wave_slope
 
     assert [slope(network) for network in NETWORKS] == [4, 4, None]
     assert slope("pixelcnn", first_kernel=3) == 2
@@ -165,23 +166,24 @@ def test_the_top_level_is_scaled_to_one():
     assert make_model("pixelcnn").encode(torch.tensor([0, 1])).tolist() == [-1, 1]
 
 
+@pytest.mark.parametrize("rectify", [True, False])
 @pytest.mark.parametrize("residual", [True, False])
-def test_a_block_adds_its_input_once_or_not_at_all(residual):
-    block = Block(Bottleneck(4, 1), 4, 1, residual=residual)
+def test_a_block_adds_its_input_once_or_not_at_all(residual, rectify):
+    block = Block(Bottleneck(4, 1), 4, 1, residual=residual, rectify=rectify)
     x = torch.randn(2, 8, 3, 4)
-    update = block.part("widen")(block.part("core")(x))
+    update = block.widen(F.relu(block.core(x)) if rectify else block.core(x))
     torch.testing.assert_close(block(x), x + update if residual else update)
 
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_skip_connections_go_from_each_block_to_the_output_layers(skip):
-    trunk = make_model("pixelcnn", layers=3, skip=skip).trunk
+    trunk = make_model("pixelcnn", layers=3, skip=skip).network.trunk
     x = torch.randn(1, 10, 3, 4, dtype=torch.float64)
     total, stream = 0, x
     for number in range(3):
-        stream = trunk.part(f"block{number}")(stream)
-        total = total + (trunk.part(f"skip{number}")(stream) if skip else 0)
+        stream = trunk.blocks[number](stream)
+        total = total + (trunk.skips[number](stream) if skip else 0)
     out = stream + total
-    for name in ("head0", "head1", "logits"):
-        out = trunk.part(name)(out.relu())
+    for layer in (*trunk.head, trunk.logits):
+        out = layer(out.relu())
     torch.testing.assert_close(trunk(x), out)

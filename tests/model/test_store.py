@@ -420,7 +420,7 @@ def test_no_network_that_can_be_saved_is_thought_too_large(tmp_path, small_model
 
 @pytest.mark.parametrize(
     ("fields", "what"),
-    [({"layers": 2}, "block1"), ({"hidden": 4}, "has"), ({"head": 5}, "head0"), ({"levels": 7}, "logits")],
+    [({"layers": 2}, "blocks.1"), ({"hidden": 4}, "has"), ({"head": 5}, "head.0"), ({"levels": 7}, "logits")],
 )
 def test_weights_of_another_network_are_refused(folder, fields, what):
     change_config(folder, **fields)
@@ -435,8 +435,8 @@ def test_weights_with_another_name_are_refused(folder):
 
 
 def test_a_weight_of_another_shape_is_refused(folder):
-    change_weights(folder, lambda weights: weights.update({"first.bias": weights["first.bias"][None]}))
-    with pytest.raises(ModelError, match=r"first.bias has \(1, 6\), the config asks for \(6,\)"):
+    change_weights(folder, lambda weights: weights.update({"network.first.bias": weights["network.first.bias"][None]}))
+    with pytest.raises(ModelError, match=r"network.first.bias has \(1, 6\), the config asks for \(6,\)"):
         PixelRNN.load(folder)
 
 
@@ -444,8 +444,8 @@ def test_one_weight_too_many_or_too_few_is_refused(folder):
     change_weights(folder, lambda weights: weights.update({"more": torch.zeros(1)}))
     with pytest.raises(ModelError, match=r"more has \(1,\), the config asks for nothing"):
         PixelRNN.load(folder)
-    change_weights(folder, lambda weights: [weights.pop(name) for name in ("more", "first.bias")] and None)
-    with pytest.raises(ModelError, match=r"first.bias has nothing, the config asks for \(6,\)"):
+    change_weights(folder, lambda weights: [weights.pop(name) for name in ("more", "network.first.bias")] and None)
+    with pytest.raises(ModelError, match=r"network.first.bias has nothing, the config asks for \(6,\)"):
         PixelRNN.load(folder)
 
 
@@ -457,7 +457,7 @@ def test_weights_may_have_other_names_in_the_file(folder):
     found = opened.weights(shapes, "old.{}".format)
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
-    with pytest.raises(ModelError, match=r"first.bias has nothing, the config asks for \(6,\)"):
+    with pytest.raises(ModelError, match=r"network.first.bias has nothing, the config asks for \(6,\)"):
         opened.weights(shapes)
 
 
@@ -472,15 +472,17 @@ def test_a_model_that_is_replaced_while_it_is_read_is_refused(folder, small_mode
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_are_refused(folder, value):
-    change_weights(folder, lambda weights: weights["first.bias"][2].fill_(value) and None)
-    with pytest.raises(ModelError, match=r"first.bias holds values that are not finite"):
+    change_weights(folder, lambda weights: weights["network.first.bias"][2].fill_(value) and None)
+    with pytest.raises(ModelError, match=r"network.first.bias holds values that are not finite"):
         PixelRNN.load(folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int32, torch.bool])
 def test_weights_of_another_type_are_refused(folder, dtype):
-    change_weights(folder, lambda weights: weights.update({"first.bias": weights["first.bias"].to(dtype)}))
-    with pytest.raises(ModelError, match=r"first.bias is of type \w+: must be F32 or F16"):
+    change_weights(
+        folder, lambda weights: weights.update({"network.first.bias": weights["network.first.bias"].to(dtype)})
+    )
+    with pytest.raises(ModelError, match=r"network.first.bias is of type \w+: must be F32 or F16"):
         PixelRNN.load(folder)
 
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN
 from pixelrnn.heads import Categorical
-from pixelrnn.kernels import Kind, Register, choice
-from pixelrnn.layers import Composite, MaskedConv2d
+from pixelrnn.kernels import choice
+from pixelrnn.layers import Layer, MaskedConv2d, Traced
 from pixelrnn.scanning import native as native_scan
 from pixelrnn.scanning import sampling
-from pixelrnn.scanning.loop import Drawing, Steps, scan, wave_count, waves
-from pixelrnn.scanning.native import NativeScan, join, record
+from pixelrnn.scanning.loop import Drawing, scan, wave_count, waves
+from pixelrnn.scanning.native import NativeScan, combine, program_of
+from pixelrnn.scanning.steps import Steps
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
 SIZES = [(6, 9), (9, 5), (1, 7), (7, 1), (1, 1), (2, 13)]
@@ -41,12 +41,12 @@ def make(network, colours=1, levels=2, **fields):
 
 
 def native(model, height, width, slope=-1):
-    slope = model.wave_slope if slope == -1 else slope
-    return NativeScan(record(model.first, model.trunk), model.head, height, width, slope)
+    slope = model.network.wave_slope if slope == -1 else slope
+    return NativeScan(program_of(model.network), model.head, height, width, slope)
 
 
 def pytorch(model, height, width, slope=-1):
-    return Steps(model, model.config.colours, height, width, model.wave_slope if slope == -1 else slope)
+    return Steps(model.network, height, width, model.network.wave_slope if slope == -1 else slope)
 
 
 def images_of(model, batch, height, width, seed=0):
@@ -174,12 +174,12 @@ def test_memory_is_bounded_however_many_images_are_drawn(monkeypatch):
 
 def test_float32_on_the_processor_steps_in_cpp_and_all_else_in_pytorch(monkeypatch):
     model = make("row_lstm")
-    assert isinstance(model.start_scan(3, 4), NativeScan)
-    assert isinstance(model.double().start_scan(3, 4), Steps)
+    assert isinstance(model.network.start_scan(3, 4), NativeScan)
+    assert isinstance(model.double().network.start_scan(3, 4), Steps)
     monkeypatch.setenv("PIXELRNN_KERNELS", "reference")
     choice.forget()
     try:
-        assert isinstance(model.float().start_scan(3, 4), Steps)
+        assert isinstance(model.float().network.start_scan(3, 4), Steps)
     finally:
         choice.forget()
 
@@ -233,26 +233,33 @@ def test_wrong_tensors_are_refused_before_memory_is_touched():
             steps.step(images, *positions, 0)
 
 
-def test_layers_without_steps_in_cpp_are_named():
-    class Other(pixelrnn.layers.Layer):
+def test_layers_without_steps_in_cpp_are_named_and_step_in_pytorch():
+    model = make("pixelcnn")
+
+    class Other(Layer):
         def forward(self, x):
-            return x
+            return 2 * x
 
         def init_cache(self, batch, height, width):
             return {}
 
         def step(self, cache, x, rows, cols):
-            return x
+            return 2 * x
 
-    class Whole(Composite):
-        joins_only = True
-
-        def compose(self, apply, x):
-            return apply("other", x)
-
-    first = MaskedConv2d("A", (3, 3), torch.arange(1), torch.zeros(2, dtype=torch.int64))
+    model.network.trunk.blocks[0].core = Other()
+    model.network.trunk.blocks[0].widen = torch.nn.Identity()
+    with pytest.raises(TypeError, match="Identity"):
+        model.network.traced.read()
+    model.network.trunk.blocks[0] = Other()
+    images = images_of(model, 2, 3, 4)
+    logits = model(images).detach()
     with pytest.raises(TypeError, match="Other: has no step in C"):
-        record(first, Whole({"other": Other()}))
+        program_of(model.network)
+    steps = model.network.start_scan(3, 4)
+    assert isinstance(steps, Steps)
+    steps.begin(2)
+    found = steps.step(images, torch.tensor([0]), torch.tensor([0]), 0)
+    torch.testing.assert_close(found, logits[:, 0, :, 0, :1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", ["pixelcnn", "row_lstm"])
@@ -262,9 +269,9 @@ def test_waves_are_for_few_images_and_large_networks(network):
     with torch.device("meta"):
         large = PixelRNN(ModelConfig(network=network, layers=8, hidden=128, head=8))
     for model, most in ((small, 4), (large, 9)):  # seven rows of 28 columns
-        program = record(model.first, model.trunk)
+        program = program_of(model.network)
         for batch, expected in ((1, 4), (most * threads, 4), (most * threads + 1, None), (sampling.MANY, None)):
-            assert native_scan.profitable_slope(program, model.wave_slope, 28, 28, batch) == expected
+            assert native_scan.profitable_slope(program, model.network.wave_slope, 28, 28, batch) == expected
     assert native_scan.profitable_slope(program, None, 28, 28, 1) is None
     for batch in (1, 100 * threads):
         generator = torch.Generator().manual_seed(0)
@@ -277,50 +284,47 @@ def test_waves_are_for_few_images_and_large_networks(network):
 @pytest.mark.parametrize("network", ["pixelcnn", "row_lstm"])
 def test_skip_connections_are_one_product(network):
     model = PixelRNN(ModelConfig(network=network, layers=5, hidden=4, head=8))
-    lines = record(model.first, model.trunk).lines
-    steps = join(lines)
+    instructions = program_of(model.network).instructions
+    steps = combine(instructions)
     assert sorted(len(step.inputs) for step in steps)[-2:] == [1, 5]
-    assert len(steps) == len(lines) - 5  # four of five products, and the sum with the last block
-    assert steps[-1].line == lines[-1]
+    assert len(steps) == len(instructions) - 5  # four of five products, and the sum with the last block
+    assert steps[-1].instruction == instructions[-1]
 
 
-class Tangle(Composite):
-    """Sums of convolutions of which some are used more than once, or cannot be joined."""
-
-    joins_only = True
+class Tangle(torch.nn.Module):
+    """Sums of convolutions of which some are used more than once, or cannot be combined."""
 
     def __init__(self, features):
+        super().__init__()
         groups = torch.zeros(features, dtype=torch.int64)
-        one, three = (1, 1), (3, 3)
-        kernels = {"a": one, "b": one, "c": one, "d": three, "e": one, "f": one, "g": one, "h": one}
-        super().__init__({name: MaskedConv2d("B", kernel, groups, groups) for name, kernel in kernels.items()})
+        for name in "abcdefgh":
+            setattr(self, name, MaskedConv2d("B", (3, 3) if name == "d" else (1, 1), groups, groups))
+        self.readout = MaskedConv2d("B", (1, 1), groups, groups[:1])
 
-    def compose(self, apply, x):
-        a = apply("a", x)
-        b = apply("b", x, onto=a)
-        c = apply("c", b, rectify=True, onto=b) + a  # a and b are read again
-        d = apply("d", c, onto=apply("e", c))  # another kernel
-        e = apply("f", d, onto=apply("g", d, rectify=True))  # one of them behind a ReLU
-        return e + apply("h", e, rectify=True) + d
+    def forward(self, x, conditioning=None):
+        a = self.a(x)
+        b = a + self.b(x)
+        c = b + self.c(b.relu()) + a  # a and b are read again
+        d = self.e(c) + self.d(c)  # another kernel
+        e = self.g(d.relu()) + self.f(d)  # one of them behind a ReLU
+        return self.readout(e + self.h(e.relu()) + d)
 
 
 @pytest.mark.parametrize("slope", [4, None])
-def test_only_what_nobody_else_reads_is_joined(slope):
+def test_only_what_nobody_else_reads_is_combined(slope):
     torch.manual_seed(0)
     model = PixelRNN(ModelConfig(network="pixelcnn", layers=1, hidden=10, head=8))
-    model.trunk = Tangle(20)
+    network = model.network
+    network.trunk = Tangle(20)
+    network.traced = Traced(network.trunk)
+    images = torch.randint(2, (3, 1, 6, 7))
     with torch.no_grad():
-        images = torch.randint(2, (3, 1, 6, 7))
-        truth = model.trunk(model.first(model.encode(images)))
-        program = record(model.first, model.trunk)
-        last = program.lines[-1]
-        readout = torch.randn(1, 20, 1), torch.zeros(1)
-        program.add(Kind.CONVOLVE, Register(program, last.output, 20), 1, readout)
-        scan = NativeScan(program, Categorical(2, 1), 6, 7, slope)
+        odds = network.trunk(network.first(network.encode(images)))
+        torch.testing.assert_close(network(network.encode(images)), odds, rtol=1e-5, atol=1e-5)
+        scan = NativeScan(program_of(network), Categorical(2, 1), 6, 7, slope)
         scan.begin(3)
         log_prob = torch.empty(3, 1, 6, 7, dtype=torch.float64)
         known = torch.ones(3, 6, 7, dtype=torch.bool)
         scan.run(images, range(scan.waves), Drawing(torch.rand(3, 1, 6, 7).double(), known=known, log_prob=log_prob))
-        odds = torch.einsum("oft,bfhw->bohw", readout[0], truth)
         expected = torch.nn.functional.logsigmoid(torch.where(images == 1, odds, -odds))
     torch.testing.assert_close(log_prob.float(), expected, rtol=1e-5, atol=1e-5)

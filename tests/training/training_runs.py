@@ -10,6 +10,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from pixelrnn import ModelConfig, TrainingConfig
+from pixelrnn.model.weight_names import version_1_name
 from pixelrnn.training.loop import train
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
@@ -163,4 +164,10 @@ def rewrite_checkpoint(file, *, change=lambda tensors: tensors, **metadata):
     old = {"format": "pixelrnn-checkpoint-2"}
     kept = {name: header(file)["__metadata__"][name] for name in ("progress", "identity")}
     texts = {name: text for name, text in (kept | old | metadata).items() if text is not None}
-    file.write_bytes(safetensors.torch.save(change(safetensors.torch.load(file.read_bytes())), texts))
+    tensors = {_name_in_0_1(name): value for name, value in safetensors.torch.load(file.read_bytes()).items()}
+    file.write_bytes(safetensors.torch.save(change(tensors), texts))
+
+
+def _name_in_0_1(name):
+    group, _, weight = name.partition("/")
+    return f"{group}/{version_1_name(weight)}"

@@ -27,6 +27,7 @@ from torch import Tensor
 from pixelrnn.config import Config, ModelConfig
 from pixelrnn.errors import CheckpointError, DamagedCheckpointError
 from pixelrnn.files import atomic_path
+from pixelrnn.model.weight_names import version_1_name
 from pixelrnn.training.catalogue import TrainingConfig
 
 __all__ = [
@@ -177,8 +178,10 @@ def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             progress = _check_metadata(metadata, path, identity)
-            _check_tensors(file, shapes(progress.step))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            wanted = shapes(progress.step)
+            names = {name: _name_in_0_1(name) if metadata["format"] == FORMAT_OF_0_1 else name for name in wanted}
+            _check_tensors(file, {names[name]: shape for name, shape in wanted.items()})
+            tensors = {name: file.get_tensor(names[name]) for name in wanted}
         if metadata.get(TENSORS_SHA, digest := _checksum_of_tensors(tensors)) != digest:
             raise ValueError("its numbers are not those that were written (checksum)")
         if (name := _not_finite(tensors)) is not None:
@@ -219,6 +222,12 @@ def _check_tensors(file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
             raise ValueError(f"{name} has {present.get(name, 'nothing')}: must be {shapes.get(name, 'nothing')}")
         if slices[name].get_dtype() != "F32":
             raise ValueError(f"{name} is of type {slices[name].get_dtype()}: must be F32")
+
+
+def _name_in_0_1(name: str) -> str:
+    """What version 0.1 called a tensor of a checkpoint."""
+    group, _, weight = name.partition("/")
+    return f"{group}/{version_1_name(weight)}"
 
 
 def _checksum_of_tensors(tensors: Mapping[str, Tensor]) -> str:
