@@ -42,7 +42,7 @@ from pixelrnn.cli.common import USER_ERRORS, dataset_of, explain, load_model
 from pixelrnn.codec import Archive, IntegerModel, chunks, container
 from pixelrnn.codec.coding import Encoder
 from pixelrnn.data import SPLITS
-from pixelrnn.evaluation.baselines import encode
+from pixelrnn.evaluation.baselines.file_formats import encode
 from pixelrnn.evaluation.likelihood import evenly_spaced
 
 try:
@@ -99,7 +99,7 @@ def picture_forms(
         return [Form("", write, read)]
     forms = [Form("0/1", write, read), Form("0/255", write, read, scale=255)]
     if name == "PNG" and colours == 1:
-        forms.append(Form("1 bit", lambda symbols: encode(symbols, 2, "PNG"), read))
+        forms.append(Form("1 bit", lambda symbols: encode("PNG", symbols, 2), read))
     return forms
 
 
@@ -178,15 +178,15 @@ def classic(images: Symbols, levels: int) -> tuple[list[dict[str, Any]], list[st
     codecs: list[tuple[str, list[Form], list[Symbols]]] = []
     if colours in (1, 3):
         sheets = sheets_of(images)
-        codecs.append(("PNG", picture_forms("PNG", lambda each: encode(each, 256, "PNG"), colours, levels), sheets))
-        codecs.append(("WebP", picture_forms("WebP", lambda each: encode(each, 256, "WebP"), colours, levels), sheets))
+        codecs.append(("PNG", picture_forms("PNG", lambda each: encode("PNG", each, 256), colours, levels), sheets))
+        codecs.append(("WebP", picture_forms("WebP", lambda each: encode("WebP", each, 256), colours, levels), sheets))
         if imagecodecs is None:
             left_out.append("JPEG XL is left out: pip install 'pixelrnn[jxl]'")
         else:
             codecs.append(
                 (
                     "JPEG XL",
-                    picture_forms("JPEG XL", lambda each: encode(each, 256, "JPEG XL"), colours, levels),
+                    picture_forms("JPEG XL", lambda each: encode("JPEG XL", each, 256), colours, levels),
                     sheets,
                 )
             )

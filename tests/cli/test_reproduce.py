@@ -82,7 +82,7 @@ def test_a_table_is_run_and_written_down(done, data):
 @pytest.mark.parametrize(("steps", "label", "latest"), [(None, "minutes", 2.0), (60, "steps", 60)])
 def test_the_picture_has_an_axis_of_what_rows_have_alike(steps, label, latest, tiny, data, done, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(REPRODUCE.figures, "save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr(REPRODUCE.saving, "save", lambda figure, _: drawn.append(figure))
     monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
     out = shutil.copytree(done, tmp_path / "out")
     for row in ROWS:

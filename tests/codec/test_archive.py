@@ -7,13 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pixelrnn
 from pixelrnn import MultiScalePixelRNN
 from pixelrnn.codec import Archive, IntegerModel, chunks, compress, decompress
 from pixelrnn.codec.container import Mode
 from pixelrnn.codec.varint import Reader, varint
 from pixelrnn.config import NETWORKS
 from pixelrnn.errors import ArchiveError, DamagedError, ForeignError, NewerError, WrongModelError
+from pixelrnn.evaluation.baselines.file_formats import encode
 
 from .archive_models import content, images_of, make, scales
 
@@ -142,7 +142,7 @@ class TestCost:
         assert torch.equal(decompress(model, data), images)
         (chunk,) = Archive(data).header.chunks
         assert chunk.mode in (Mode.STACKED, Mode.SEPARATE)
-        png = sum(len(pixelrnn.evaluation.baselines.encode(image.numpy(), 256, "PNG")) for image in images)
+        png = sum(len(encode("PNG", image.numpy(), 256)) for image in images)
         assert len(data) <= png + 64 + 8 + 3 * 3
 
 
