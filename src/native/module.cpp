@@ -215,7 +215,8 @@ void add_scan(nb::module_& module, const char* name) {
         .def("follow", &scan_follow<Real>)
         .def("decode", &scan_decode<Real>)
         .def("run", &scan_run<Real>)
-        .def("reorder", [](Its& scan, Address from) { scan.reorder(at<std::int64_t>(from)); });
+        .def("reorder", [](Its& scan, Address from) { scan.reorder(at<std::int64_t>(from)); },
+             nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace
@@ -238,7 +239,8 @@ NB_MODULE(_native, module) {
              [](RangeDecoder* decoder, Address words, Index count) {
                  const auto* from = at<const std::uint32_t>(words);
                  new (decoder) RangeDecoder({from, from + count});
-             })
+             },
+             nb::call_guard<nb::gil_scoped_release>())
         .def("finished", &RangeDecoder::finished);
     add_scan<float>(module, "Scan");
     add_scan<double>(module, "ExactScan");

@@ -1,201 +1,10 @@
-"""Instructions of native scans, written by hand: they compute what PyTorch computes of whole maps.
-
-Shape letters: `B` batch, `C` colours, `F` features, `K` levels, `H` rows, `W` columns.
-"""
-
-from typing import NamedTuple
+"""Instructions of native scans, one after the other: what they compute is what PyTorch computes of whole maps."""
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from pixelrnn.codec import tables
-from pixelrnn.kernels import Kind, choice
-from pixelrnn.masks import colour_groups, convolution_mask
-
-ONE = 2.0**12
-LEVELS, BATCH, HEIGHT, WIDTH = 5, 3, 4, 6
-
-
-class Floats:
-    """What features are in floats; PyTorch computes them in float64."""
-
-    dtype, tolerance = torch.float32, 1e-4
-    sigmoid, tanh = staticmethod(torch.sigmoid), staticmethod(torch.tanh)
-
-    def __init__(self, scale=1.0):
-        self.scale = scale
-        self.encode = 2 * torch.arange(LEVELS).double() / (LEVELS - 1) - 1
-
-    def weight(self, generator, *shape):
-        return torch.randn(shape, generator=generator).double() * 0.5 * self.scale
-
-    bias = weight
-
-    def feature(self, product):
-        return product
-
-    def scan(self, build, *network):
-        return build.scan(*network)
-
-
-class Integers:
-    """And in integers, with 12 bits after the point.
-
-    Args:
-        scale: of weights.
-        unit: features are multiples of it; of 32, many products are halfway between two integers.
-    """
-
-    dtype, tolerance = torch.float64, 0.0
-
-    def __init__(self, scale=1.0, unit=1.0):
-        self.scale, self.unit = scale, unit
-        self.encode = torch.tensor([-4096.0, -1504, 32, 2016, 4096])
-        self.encode = (self.encode / unit).round().double() * unit
-        self.lookups = [torch.from_numpy(function()).double() for function in (tables.sigmoid, tables.tanh)]
-
-    def weight(self, generator, *shape):
-        one = ONE if self.unit > 1 else 1.0
-        return (torch.randn(shape, generator=generator).double() * 0.5 * self.scale * ONE / one).round() * one
-
-    def bias(self, generator, *shape):
-        numbers = torch.randn(shape, generator=generator).double() * 0.5 * self.scale * ONE
-        return (numbers / self.unit).round() * self.unit * ONE
-
-    def rounded(self, product):
-        return (product / ONE + 0.5).floor()
-
-    def feature(self, product):
-        return self.rounded(product).clamp(-(2.0**23), 2.0**23)
-
-    def sigmoid(self, x):
-        positive = self.lookups[0][x.abs().clamp(max=len(self.lookups[0]) - 1).long()]
-        return torch.where(x < 0, ONE - positive, positive)
-
-    def tanh(self, x):
-        return x.sign() * self.lookups[1][x.abs().clamp(max=len(self.lookups[1]) - 1).long()]
-
-    def scan(self, build, *network):
-        lookups = [(table.data_ptr(), len(table)) for table in (self.encode, *self.lookups)]
-        return build.exact_scan(*network, lookups)
-
-
-class Value(NamedTuple):
-    """A register, and what should be in it."""
-
-    number: int
-    maps: Tensor
-    """(B, F, H, W)."""
-    groups: Tensor
-    """(F,) the colour of each feature."""
-
-    @property
-    def features(self):
-        return len(self.groups)
-
-
-class Sketch:
-    """Instructions for C++; what each should compute is computed at once."""
-
-    def __init__(self, arithmetic, colours, seed=0):
-        self.arithmetic, self.colours = arithmetic, colours
-        self.generator = torch.Generator().manual_seed(seed)
-        self.images = torch.randint(LEVELS, (BATCH, colours, HEIGHT, WIDTH), generator=self.generator)
-        self.instructions, self.tensors, self.registers = [], [], 0
-
-    def append(self, kind, inputs, other, maps, groups, *, above=0, side=0, rectify=False, tensors=()):
-        """An instruction as C++ takes it."""
-        tensors = [tensor.to(self.arithmetic.dtype).contiguous() for tensor in tensors]
-        self.tensors += tensors
-        features = inputs[0].features if inputs else self.colours
-        number = -1 if other is None else other.number
-        numbers = (int(kind), number, self.registers, features, len(groups), above, side, int(rectify))
-        addresses = [tensor.data_ptr() for tensor in tensors] + [0] * (5 - len(tensors))
-        self.instructions.append((numbers, [x.number for x in inputs], addresses))
-        self.registers += 1
-        return Value(self.registers - 1, maps, groups)
-
-    def first(self, features):
-        symbols = Value(-1, self.arithmetic.encode[self.images], torch.arange(self.colours))
-        return self._convolve(Kind.FIRST, "A", symbols, features, 3, False, None)
-
-    def convolve(self, x, features, side=3, rectify=False, onto=None):
-        return self._convolve(Kind.CONVOLVE, "B", x, features, side, rectify, onto)
-
-    def _convolve(self, kind, mask_type, x, features, side, rectify, onto):
-        groups = colour_groups(features, self.colours)
-        mask = convolution_mask(mask_type, (side, side), x.groups, groups)
-        weight = self.arithmetic.weight(self.generator, *mask.shape) * mask
-        bias = self.arithmetic.bias(self.generator, features)
-        maps = x.maps.relu() if rectify else x.maps
-        maps = self.arithmetic.feature(functional.conv2d(maps, weight, bias, padding=side // 2))
-        open_taps = weight.flatten(2)[:, :, : side * side // 2 + 1]
-        return self.append(
-            kind,
-            [x] if kind == Kind.CONVOLVE else [],
-            onto,
-            maps if onto is None else onto.maps + maps,
-            groups,
-            above=side // 2,
-            side=side // 2,
-            rectify=rectify,
-            tensors=(open_taps, bias),
-        )
-
-    def conditioning(self, features):
-        maps = self.arithmetic.weight(self.generator, BATCH, features, HEIGHT, WIDTH)
-        self.given = maps.permute(0, 2, 3, 1).to(self.arithmetic.dtype).contiguous()
-        return self.append(Kind.CONDITIONING, [], None, maps, torch.full((features,), -1))
-
-    def add(self, x, other):
-        return self.append(Kind.ADD, [x], other, x.maps + other.maps, x.groups)
-
-    def multiply(self, x, other):
-        return self.append(Kind.MULTIPLY, [x], other, self.arithmetic.feature(x.maps * other.maps), x.groups)
-
-    def sigmoid(self, x):
-        return self.append(Kind.SIGMOID, [x], None, self.arithmetic.sigmoid(x.maps), x.groups)
-
-    def tanh(self, x):
-        return self.append(Kind.TANH, [x], None, self.arithmetic.tanh(x.maps), x.groups)
-
-    def relu(self, x):
-        return self.append(Kind.RELU, [x], None, x.maps.relu(), x.groups)
-
-    def concatenate(self, x, other):
-        groups = torch.cat([x.groups, other.groups])
-        return self.append(Kind.CONCATENATE, [x], other, torch.cat([x.maps, other.maps], 1), groups)
-
-    def select(self, x, first, count):
-        chosen = slice(first, first + count)
-        return self.append(Kind.SELECT, [x], None, x.maps[:, chosen], x.groups[chosen], above=first)
-
-    def readout(self, x):
-        """Logits, to which both what is in a register and its positive part contribute."""
-        outputs = self.colours * LEVELS
-        return self.convolve(x, outputs, 1, rectify=True, onto=self.convolve(x, outputs, 1))
-
-    def logits(self, build, slope=WIDTH, threads=1):
-        """Scan the images in C++: (B, C · K, H, W)."""
-        head, size = (self.colours, LEVELS, LEVELS, 0, 0, 0), (HEIGHT, WIDTH, slope)
-        scan = self.arithmetic.scan(build, self.instructions, head, self.registers, size, threads)
-        scan.begin(BATCH, self.given.data_ptr() if hasattr(self, "given") else 0)
-        waves = WIDTH + slope * (HEIGHT - 1)
-        count = BATCH * self.colours * HEIGHT * WIDTH
-        logits = torch.empty(count, LEVELS, dtype=self.arithmetic.dtype)
-        scan.follow(self.images.data_ptr(), 0, waves, logits.data_ptr())
-        maps = torch.full((BATCH, self.colours, LEVELS, HEIGHT, WIDTH), torch.nan, dtype=torch.float64)
-        for wave in range(waves):
-            places = [(row, wave - slope * row) for row in range(HEIGHT) if 0 <= wave - slope * row < WIDTH]
-            for colour in range(self.colours):
-                for image in range(BATCH):
-                    for row, col in places:
-                        maps[image, colour, :, row, col] = logits[0]
-                        logits = logits[1:]
-        return maps.flatten(1, 2)
-
+from pixelrnn.kernels import choice
+from tests.scanning.sketches import ONE, Floats, Integers, Sketch
 
 PROGRAMS = {
     "add": lambda s, x, y: s.add(x, y),
@@ -221,7 +30,7 @@ def gate(s, x, y):
     return s.relu(s.add(s.convolve(gated, x.features, 1, rectify=True), x))
 
 
-def sketch(arithmetic, colours, features, program):
+def sketched(arithmetic, colours, features, program):
     s = Sketch(arithmetic, colours)
     x = s.first(features)
     return s, s.readout(program(s, x, s.convolve(x, features)))
@@ -229,7 +38,7 @@ def sketch(arithmetic, colours, features, program):
 
 def check(s, expected):
     for build in choice.BUILDS.values():
-        for slope, threads in ((WIDTH, 1), (2, 2)):
+        for slope, threads in ((None, 1), (2, 2)):
             found = s.logits(build, slope, threads)
             scale = float(expected.maps.abs().max())
             torch.testing.assert_close(found, expected.maps, rtol=0, atol=s.arithmetic.tolerance * scale)
@@ -239,7 +48,7 @@ def check(s, expected):
 @pytest.mark.parametrize("colours", [1, 2, 3])
 @pytest.mark.parametrize("program", [*PROGRAMS, "gate"])
 def test_an_instruction_computes_what_pytorch_computes(program, colours, arithmetic):
-    s, expected = sketch(arithmetic(), colours, 5, PROGRAMS.get(program, gate))
+    s, expected = sketched(arithmetic(), colours, 5, PROGRAMS.get(program, gate))
     assert expected.maps.std() > 0
     check(s, expected)
 
@@ -247,13 +56,13 @@ def test_an_instruction_computes_what_pytorch_computes(program, colours, arithme
 @pytest.mark.parametrize("arithmetic", [Floats, Integers])
 @pytest.mark.parametrize("features", [16, 19])  # whole vectors, and not
 def test_features_of_many_vectors(features, arithmetic):
-    check(*sketch(arithmetic(), 3, features, gate))
+    check(*sketched(arithmetic(), 3, features, gate))
 
 
 @pytest.mark.parametrize("program", ["multiply", "sigmoid", "tanh", "square"])
 @pytest.mark.parametrize("arithmetic", [Integers(scale=100), Integers(unit=32)], ids=["limits", "halves"])
 def test_limits_and_halves_are_exact(program, arithmetic):
-    s, expected = sketch(arithmetic, 2, 6, PROGRAMS[program])
+    s, expected = sketched(arithmetic, 2, 6, PROGRAMS[program])
     check(s, expected)
 
 
