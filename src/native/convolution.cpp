@@ -235,11 +235,13 @@ inline Index sums_size(const BackwardProducts::value_type& each) {
 }
 
 // Take an image through the chain.
-void forward_image(const Plan& plan, const ForwardProducts& products, Index image, Room& room, Spare& spare) {
+void forward_image(const Plan& plan, const ForwardProducts& products, Index image, Room& room, Spare& spare,
+                   Interrupts& interrupts) {
     const Index positions = plan.cut.count(image);
     std::vector<float*> maps(plan.features.size());
     for (std::size_t n = 0; n < maps.size(); ++n) maps[n] = plan.of(plan.chain.maps[n], image, static_cast<Index>(n));
     for (std::size_t n = 0; n < products.size(); ++n) {
+        interrupts.check();
         const Line& line = plan.chain.lines[n];
         const auto ends = [&](Index map) { return plan.chain.maps[map] == nullptr && plan.last_use[map] == static_cast<Index>(n); };
         bool given = false;
@@ -264,10 +266,12 @@ void forward(const Chain& chain, int threads) {
     const Plan plan(chain);
     const ForwardProducts products(plan);
     const Share share(plan.cut.images, threads);
-    run_tasks(share.count, threads, [&](Index task) {
+    Interrupts interrupts;
+    run_tasks(share.count, threads, interrupts, [&](Index task) {
         Room room;
         Spare spare(plan.widest);
-        for (Index image = share.first(task); image < share.first(task + 1); ++image) forward_image(plan, products, image, room, spare);
+        for (Index image = share.first(task); image < share.first(task + 1); ++image)
+            forward_image(plan, products, image, room, spare, interrupts);
     });
 }
 
@@ -324,9 +328,10 @@ private:
 
 // Take an image's gradients back through the chain; `sums` are those of the task.
 void backward_image(const Plan& plan, const BackwardProducts& products, const ChainGradients& d, Index image, Room& room, Spare& spare,
-                    float* sums) {
+                    float* sums, Interrupts& interrupts) {
     GradientMaps maps(plan, d, image, spare);
     for (std::size_t n = products.size(); n-- > 0;) {
+        interrupts.check();
         const Line& line = plan.chain.lines[n];
         sums -= sums_size(products[n]);
         if (maps.of(line.output) == nullptr) continue;  // nobody used it
@@ -355,13 +360,14 @@ void backward(const Chain& chain, const ChainGradients& d, int threads) {
     const Index count = std::max<Index>(1, share.count);
     const Buffer sums = allocate(count * size);
     if (share.count == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
-    run_tasks(share.count, threads, [&](Index task) {
+    Interrupts interrupts;
+    run_tasks(share.count, threads, interrupts, [&](Index task) {
         Room room;
         Spare spare(plan.widest);
         float* own = sums.get() + task * size;
         std::fill(own, own + size, 0.0f);
         for (Index image = share.first(task); image < share.first(task + 1); ++image)
-            backward_image(plan, products, d, image, room, spare, own + size);
+            backward_image(plan, products, d, image, room, spare, own + size, interrupts);
     });
     // Add up the tasks, always in the same order.
     for (Index task = 1; task < count; ++task) add_row(sums.get(), sums.get() + task * size, size);

@@ -263,7 +263,7 @@ struct Workspace {
 
 void scan_back(const Problem& p, const Plan& plan, const BackwardWeights& weights, const Map<const float>& d_hidden_map,
                float* d_x, Index d, Index image, Index images, const float* saved, Workspace& work, const Sums& layout,
-               float* sums) {
+               float* sums, Interrupts& interrupts) {
     const float* gates = saved + images * plan.saved_gates();
     const float* hidden_arena = gates;
     const float* cell_arena = hidden_arena + images * plan.saved_hidden();
@@ -272,6 +272,7 @@ void scan_back(const Problem& p, const Plan& plan, const BackwardWeights& weight
     std::fill(work.d_cell[0].get(), work.d_cell[0].get() + work.rows * plan.padded, 0.0f);
 
     for (std::size_t n = plan.fronts.size(); n-- > 0;) {
+        interrupts.check();
         const Front& front = plan.fronts[n];
         const Index rows = front.cells * images, seen_rows = front.slots() * images;
         gates -= rows * plan.blocks * WIDE;
@@ -352,7 +353,8 @@ void front_backward(const Problem& p, const Gradients& gradients, int threads) {
     const Index projected = p.outputs > 0 ? projection.sums_size : 0, size = p.directions * layout.size + projected;
     const Buffer sums = allocate(std::max<Index>(1, tasks.count) * size);
     if (p.batch == 0) std::fill(sums.get(), sums.get() + size, 0.0f);
-    run_tasks(tasks.count, threads, [&](Index task) {
+    Interrupts interrupts;
+    run_tasks(tasks.count, threads, interrupts, [&](Index task) {
         float* own = sums.get() + task * size;
         std::fill(own, own + size, 0.0f);
         Workspace work(p, plan, tasks.images);
@@ -391,14 +393,14 @@ void front_backward(const Problem& p, const Gradients& gradients, int threads) {
                         for (Index col = 0; col < p.width; ++col)
                             add_row(layout.hidden_init(of_direction, plan), d_hidden_map.at(b, 0, col), p.hidden);
                 scan_back(p, plan, weights, d_hidden_map, d_x, d, image, images, kept + d * images * plan.saved(), work,
-                          layout, of_direction);
+                          layout, of_direction, interrupts);
             }
         }
     });
 
     // Add up the tasks, always in the same order, and undo the packing.
     const Index count = std::max<Index>(1, tasks.count);
-    run_tasks(p.directions * plan.blocks, threads, [&](Index n) {
+    run_tasks(p.directions * plan.blocks, threads, interrupts, [&](Index n) {
         const Index d = n / plan.blocks, block = n % plan.blocks;
         const Index lanes = std::min(V, p.hidden - block * V);
         float* total = sums.get() + d * layout.size;

@@ -111,7 +111,7 @@ struct Scratch {
 // One direction of one part.
 void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piece>>& groups, const float* weights,
           const float* bias, const Halves& panels, Index d, Index image, Index images, const Map<float>& hidden_map,
-          float* saved, Scratch& scratch) {
+          float* saved, Scratch& scratch, Interrupts& interrupts) {
     float *input = scratch.input.get(), *partial = scratch.partial.get(), *ring = scratch.ring.get();
     float* gates = saved;
     float* hidden_arena = saved == nullptr ? nullptr : saved + images * plan.saved_gates();
@@ -130,6 +130,7 @@ void scan(const Problem& p, const Plan& plan, const std::vector<std::vector<Piec
     const float* cell_init = p.cell_init + d * p.hidden;
 
     for (std::size_t n = 0; n < plan.fronts.size(); ++n) {
+        interrupts.check();
         const Front& front = plan.fronts[n];
         const Index rows = front.cells * images;
         float* seen = hidden_at(front.seen, n);
@@ -217,7 +218,8 @@ void forward(const Problem& p, float* output, float* saved, int threads) {
     const ForwardProduct projection(
         p.hidden, p.outputs, [&](Index k, Index n) { return p.out_weight[n * p.hidden + k]; }, p.out_bias);
     const Tasks tasks(p, threads);
-    run_tasks(tasks.count, threads, [&](Index task) {
+    Interrupts interrupts;
+    run_tasks(tasks.count, threads, interrupts, [&](Index task) {
         Scratch scratch(p, plan, tasks.images, saved != nullptr);
         const bool own_map = p.outputs > 0 && saved == nullptr;
         const Buffer map = allocate(own_map ? tasks.images * plan.cells * p.hidden : 0);
@@ -237,7 +239,7 @@ void forward(const Problem& p, float* output, float* saved, int threads) {
                             add_row(hidden_map.at(b, 0, col), p.hidden_init + p.hidden, p.hidden);
                 scan(p, plan, groups, weights.weight.get() + d * weights.size, weights.bias.get() + d * weights.bias_size,
                      weights.halves, d, image, images, hidden_map,
-                     kept == nullptr ? nullptr : kept + d * images * plan.saved(), scratch);
+                     kept == nullptr ? nullptr : kept + d * images * plan.saved(), scratch, interrupts);
             }
             if (p.outputs > 0)
                 for (Index row = 0; row < positions; row += CHUNK)

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "tasks.hpp"
 #include "tiles.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {

@@ -193,7 +193,8 @@ public:
 private:
     template <typename Run>
     void each_part(Run run) {
-        run_tasks(static_cast<Index>(parts_.size()), threads_, [&](Index n) { run(parts_[n]); });
+        Interrupts interrupts;
+        run_tasks(static_cast<Index>(parts_.size()), threads_, interrupts, [&](Index n) { run(parts_[n]); });
     }
 
     // Room for so many positions at a time.

@@ -1,4 +1,4 @@
-// What the kernels share: tiles of rows, rows of numbers, tasks. Included by files that are built for each instruction set.
+// What the kernels share: tiles of rows, rows of numbers. Included by files that are built for each instruction set.
 
 #pragma once
 
@@ -73,16 +73,6 @@ INLINE void sum_rows(Real* to, const Real* left, const Real* right, Index featur
 }
 
 INLINE void add_row(Real* to, const Real* from, Index features) { sum_rows(to, to, from, features); }
-
-template <typename Run>
-void run_tasks(Index count, int threads, Run run) {
-    if (threads == 1 || count == 1) {
-        for (Index n = 0; n < count; ++n) run(n);
-        return;
-    }
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (Index n = 0; n < count; ++n) run(n);
-}
 
 }  // namespace
 }  // namespace pixelrnn::PIXELRNN_ISA
