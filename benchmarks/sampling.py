@@ -25,7 +25,7 @@ from pixelrnn.model.loading import make_model
 from pixelrnn.scanning.loop import Drawing, Scan, wave_count
 from pixelrnn.scanning.native import NativeScan, program_of
 from pixelrnn.scanning.steps import Steps
-from pixelrnn.training.catalogue import Recipe
+from pixelrnn.training.recipe import Recipe
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 
