@@ -10,8 +10,9 @@ import pixelrnn
 from pixelrnn.errors import LimitError
 from pixelrnn.heads import SCALES, Categorical, GaussianScaleMixture, Head, LogisticMixture, make_head
 from pixelrnn.kernels import choice
-from pixelrnn.scanning.loop import Drawing, Steps, wave_count
+from pixelrnn.scanning.loop import Drawing, wave_count
 from pixelrnn.scanning.native import NativeScan
+from pixelrnn.scanning.steps import Steps
 
 MIXTURES = [LogisticMixture, GaussianScaleMixture]
 KINDS = ["logistic_mixture", "gaussian_mixture"]

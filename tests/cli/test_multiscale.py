@@ -62,7 +62,7 @@ def test_scales_are_trained_apart_and_joined(run, data, tmp_path):
         assert ran.status == 0, ran.err
         assert f"that is the part of size {size} in the whole" in ran.out
         nats.append(json.loads((out / "test.json").read_text())["nats"])
-        assert list(pixelrnn.load(out).scales) == [str(size)]
+        assert pixelrnn.load(out).sizes == (size,)
     ran = run("join", *(tmp_path / f"only-{size}" for size in (2, 4, 8)), "--out", tmp_path / "joined")
     assert (ran.status, ran.err) == (0, "")
     assert "2 → 4 → 8" in ran.out
@@ -76,7 +76,7 @@ def test_a_run_of_one_scale_goes_on_with_it(run, refused, data, part):
     assert "--scale 8: this run trains 4" in refused("train", "--resume", "--out", part, "--scale", 8)
     ran = run("train", "--resume", "--out", part, "--steps", 8)
     assert ran.status == 0, ran.err
-    assert list(pixelrnn.load(part).scales) == ["4"]
+    assert pixelrnn.load(part).sizes == (4,)
     assert (part / "checkpoint.safetensors").read_bytes() != before
 
 

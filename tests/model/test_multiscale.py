@@ -85,7 +85,7 @@ def test_conditioning_is_seen_at_the_position_alone_by_each_layer(network):
     keep_relus_open(net)
     encoded = torch.randn(8, 1, 3, 4, dtype=torch.float64, generator=seeded(1))
     given = torch.rand(8, 2, 3, 4, dtype=torch.float64, generator=seeded(2)).requires_grad_()
-    outputs = net.outputs(encoded, given)
+    outputs = net(encoded, given)
     (gradient,) = torch.autograd.grad(outputs[:, 0, 1, 2].sum(), given)
     seen = (gradient != 0).any(0)
     earlier = torch.arange(12).view(3, 4) <= 6
@@ -93,11 +93,11 @@ def test_conditioning_is_seen_at_the_position_alone_by_each_layer(network):
     assert seen[:, 1, 2].all()
     assert seen[:, 0, 1:].all()
     with pytest.raises(ValueError, match=r"conditioning has shape None: must be \(8, 2, 3, 4\)"):
-        net.outputs(encoded)
+        net(encoded)
     with pytest.raises(ValueError, match=r"conditioning has shape \(8, 3, 3, 4\)"):
-        net.outputs(encoded, torch.zeros(8, 3, 3, 4))
+        net(encoded, torch.zeros(8, 3, 3, 4))
     with pytest.raises(ValueError, match="must be None"):
-        Network(ModelConfig(network=network, layers=1)).outputs(encoded.float(), torch.zeros(8, 2, 3, 4))
+        Network(ModelConfig(network=network, layers=1))(encoded.float(), torch.zeros(8, 2, 3, 4))
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ class TestFolders:
         images, parts = images_of(whole, 3), []
         for number, size in enumerate((2, 4, 8)):
             part = MultiScalePixelRNN(whole.config, only=size)
-            part.load_state_dict({n: v for n, v in whole.state_dict().items() if n.startswith(f"scales.{size}.")})
+            part.load_state_dict({n: v for n, v in whole.state_dict().items() if n.startswith(f"pyramid.{size}.")})
             part.provenance = {"recipe": "r", "data": "d"}
             part.save(tmp_path / str(size))
             parts.append(pixelrnn.load(tmp_path / str(size)))

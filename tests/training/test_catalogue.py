@@ -67,10 +67,10 @@ def test_every_recipe_builds(name):
     assert recipe.data
     with torch.device("meta"):
         weights = make_model(recipe.model).state_dict()
-    scales = [f"scales.{size}.network." for size in getattr(recipe.model, "sizes", ())] or [""]
+    scales = [f"pyramid.{size}.network." for size in getattr(recipe.model, "sizes", ())] or ["network."]
     for prefix, network in zip(scales, recipe.model.networks, strict=True):
         assert weights[f"{prefix}first.weight"].shape == (2 * network.hidden, network.colours, 7, 7)
-        assert len(weights[f"{prefix}trunk.parts.logits.bias"]) == (1 if network.levels == 2 else 3 * 256)
+        assert len(weights[f"{prefix}trunk.logits.bias"]) == (1 if network.levels == 2 else 3 * 256)
 
 
 def test_every_row_of_the_table_and_a_demo_are_there():

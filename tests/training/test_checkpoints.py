@@ -132,8 +132,8 @@ def spoiled(value):
         (replaced("average/first.bias", lambda value: value.double()), "average/first.bias is of type F64"),
         (replaced("optimiser/step", lambda value: value.int()), "optimiser/step is of type I32"),
         (replaced("optimiser/square_avg", lambda value: value.half()), "optimiser/square_avg is of type F16"),
-        (replaced("model/first.weight", spoiled), "model/first.weight holds values that are not finite"),
-        (replaced("average/first.bias", lambda bias: bias / 0), "average/first.bias holds values that are not finite"),
+        (replaced("model/first.weight", spoiled), "model/.*first.weight holds values"),
+        (replaced("average/first.bias", lambda bias: bias / 0), "average/.*first.bias holds values"),
         (replaced("optimiser/square_avg", spoiled), "optimiser/square_avg holds values that are not finite"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from pixelrnn.layers.blocks import Block as Block
 from pixelrnn.layers.blocks import Bottleneck as Bottleneck
 from pixelrnn.layers.convolution import MaskedConv2d as MaskedConv2d
 from pixelrnn.layers.convolution import gather_taps as gather_taps
+from pixelrnn.layers.cores import register_core as register_core
 from pixelrnn.layers.diagonal_lstm import DiagonalBiLSTM as DiagonalBiLSTM
 from pixelrnn.layers.row_lstm import RowLSTM as RowLSTM
 from pixelrnn.layers.traced import Traced as Traced
@@ -24,6 +25,7 @@ __all__ = [
     "Traced",
     "clone_cache",
     "gather_taps",
+    "register_core",
     "reorder_cache",
     "trace",
 ]

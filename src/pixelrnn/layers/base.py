@@ -9,7 +9,7 @@ Shape letters: `B` batch, `F` features, `H` rows, `W` columns, `N` positions vis
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pixelrnn.kernels import FLOATING, Arithmetic, Kind
 
@@ -46,6 +46,13 @@ class Layer(nn.Module, ABC):
 
     window: tuple[int, int] = (1, 1)
     """Rows and columns of its kernel, both odd, if such a layer has one."""
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Compute all positions; or, while a network is read, be a node of its graph."""
+        if inputs and isinstance(inputs[0], fx.Proxy):
+            tracer: Any = inputs[0].tracer
+            return tracer.call_layer(self, inputs)
+        return super().__call__(*inputs, **options)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

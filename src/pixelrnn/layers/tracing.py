@@ -11,6 +11,7 @@ steps (`pixelrnn.scanning.steps`), whole maps (`pixelrnn.kernels.passes`), instr
 Anything else is refused by name when the network is made.
 """
 
+import inspect
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,27 +26,34 @@ __all__ = ["Reader", "layers_of", "slope_of", "trace"]
 
 Function = Callable[..., Any]
 
-SPELLINGS: dict[Function, tuple[Function | str | type[nn.Module], ...]] = {
-    torch.relu: (F.relu, "relu", nn.ReLU),
-    torch.tanh: (F.tanh, "tanh", nn.Tanh),
-    torch.sigmoid: (F.sigmoid, "sigmoid", nn.Sigmoid),
-    operator.add: (torch.add, operator.iadd, "add", "add_"),
+SPELLINGS: dict[Function, tuple[Function | str, ...]] = {
+    torch.relu: (F.relu, "relu"),
+    torch.tanh: (F.tanh, "tanh"),
+    torch.sigmoid: (F.sigmoid, "sigmoid"),
+    operator.add: (torch.add, operator.iadd, "add"),
     operator.sub: (torch.sub, operator.isub, "sub"),
-    operator.mul: (torch.mul, operator.imul, "mul", "mul_"),
+    operator.mul: (torch.mul, operator.imul, "mul"),
     operator.truediv: (torch.div, "div"),
     operator.neg: (torch.neg, "neg"),
     torch.exp: ("exp",),
     torch.abs: ("abs",),
     torch.square: ("square",),
     torch.clamp: ("clamp",),
-    F.elu: (nn.ELU,),
-    F.gelu: (nn.GELU,),
-    F.silu: (nn.SiLU,),
-    F.leaky_relu: (nn.LeakyReLU,),
-    F.softplus: (nn.Softplus,),
-    F.hardtanh: (nn.Hardtanh,),
+    F.elu: (),
+    F.gelu: (),
+    F.silu: (),
+    F.leaky_relu: (),
+    F.softplus: (),
+    F.hardtanh: (),
 }
-"""Functions of each feature by itself, each with its other spellings: functions, names of methods, modules."""
+"""Functions of each feature by itself, each with its other spellings: functions and names of methods."""
+
+MODULES = {
+    *(nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity),
+    *(nn.ReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Softplus, nn.Hardtanh),
+}
+"""Modules of PyTorch that are such functions, or hold other modules."""
+REFUSED = "is neither a layer nor a function of a single position: it could not be computed position by position"
 
 CANONICAL = {other: function for function, spellings in SPELLINGS.items() for other in (function, *spellings)}
 FEATURES: dict[Function | str, Function] = {
@@ -61,9 +69,43 @@ PARTS = (torch.chunk, torch.split)
 WITHOUT_OPTIONS = (torch.relu, torch.tanh, torch.sigmoid)
 
 
+class _Proxy(fx.Proxy):
+    """Features to come. Functions become nodes as they are, whereas `fx.Proxy` changes the filters of warnings."""
+
+    @classmethod
+    def __torch_function__(cls, function: Function, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        proxies: list[fx.Proxy] = []
+        fx.node.map_aggregate(
+            (arguments, options or {}), lambda each: proxies.append(each) if isinstance(each, fx.Proxy) else None
+        )
+        return proxies[0].tracer.create_proxy("call_function", function, arguments, options or {})
+
+
 class _Tracer(fx.Tracer):
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, Layer) or super().is_leaf_module(module, name)
+    """Follows a `forward` without the patches by which `fx.Tracer.trace` sees calls of modules.
+
+    While those are in place, a model that another thread runs would be followed, too. Layers tell by themselves when
+    they are called with a proxy (`Layer.__call__`), and other modules are followed through their `forward`.
+    """
+
+    def follow(self, module: nn.Module) -> fx.Graph:
+        self.root, self.graph, self.tensor_attrs = module, fx.Graph(), {}
+        self.paths = {part: name for name, part in module.named_modules()}
+        inputs = inspect.signature(module.forward).parameters.values()
+        proxies = [
+            self.create_proxy("placeholder", each.name, () if each.default is each.empty else (each.default,), {})
+            for each in inputs
+        ]
+        self.create_node("output", "output", (self.create_arg(module.forward(*proxies)),), {})
+        return self.graph
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def call_layer(self, layer: nn.Module, inputs: tuple[Any, ...]) -> fx.Proxy:
+        """What a layer gives when it is called with proxies."""
+        proxy: fx.Proxy = self.create_proxy("call_module", self.paths[layer], inputs, {})
+        return proxy
 
 
 def trace(module: nn.Module) -> fx.Graph:
@@ -78,17 +120,31 @@ def trace(module: nn.Module) -> fx.Graph:
     Raises:
         TypeError: it does something that is neither a layer nor a function of single positions.
     """
+    _check_parts(module, module)
     try:
-        graph = _Tracer().trace(module)
-    except (fx.proxy.TraceError, TypeError) as error:
-        raise TypeError(
-            f"{type(module).__name__}: its forward depends on values, and not on layers alone: {error}"
-        ) from None
+        graph = _Tracer().follow(module)
+    except fx.proxy.TraceError as error:
+        raise TypeError(f"{type(module).__name__}: its forward depends on values: {error}") from None
     for node in list(graph.nodes):
         _normalise(module, node)
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     graph.lint()
     return graph
+
+
+def _check_parts(module: nn.Module, part: nn.Module, path: str = "") -> None:
+    """Refuse modules of PyTorch that are more than functions of single positions.
+
+    Raises:
+        TypeError: there is one.
+    """
+    if isinstance(part, Layer):
+        return
+    kind = type(part)
+    if kind.__module__.startswith("torch.nn.modules") and kind not in MODULES:
+        raise TypeError(f"{type(module).__name__}: {path} ({kind.__name__}) {REFUSED}")
+    for name, child in part.named_children():
+        _check_parts(module, child, f"{path}.{name}" if path else name)
 
 
 def _normalise(module: nn.Module, node: fx.Node) -> None:
@@ -99,17 +155,12 @@ def _normalise(module: nn.Module, node: fx.Node) -> None:
     """
     if node.op in ("placeholder", "output"):
         return
+    if node.op == "call_module":
+        return
     if node.op == "get_attr":
-        raise TypeError(f"{_where(module, node)} reads the tensor {node.target}: only layers may have weights")
+        raise TypeError(f"{type(module).__name__} reads the tensor {node.target}: only layers may have weights")
     target: Any = node.target
     args, kwargs = node.args, dict(node.kwargs)
-    if node.op == "call_module":
-        called = module.get_submodule(str(node.target))
-        if isinstance(called, Layer):
-            return
-        target = type(called)
-        names = [name for name in getattr(called, "__constants__", ()) if name != "inplace"]
-        kwargs = {name: getattr(called, name) for name in names}
     if target is operator.getitem and isinstance(node.args[0], fx.Node) and node.args[0].target in PARTS:
         return
     if target in FEATURES:
@@ -126,21 +177,13 @@ def _normalise(module: nn.Module, node: fx.Node) -> None:
         if function in WITHOUT_OPTIONS:
             args, kwargs = args[:1] or (node.kwargs["input"],), {}
     else:
-        raise TypeError(
-            f"{_where(module, node)} is neither a layer nor a function of a single position: it could not be computed "
-            "position by position"
-        )
+        raise TypeError(f"{_where(module, node)} {REFUSED}")
     node.op, node.target, node.args, node.kwargs = "call_function", function, args, kwargs
 
 
 def _where(module: nn.Module, node: fx.Node) -> str:
-    """A node in words."""
-    what = node.target
-    if node.op == "call_module":
-        what = f"{node.target} ({type(module.get_submodule(str(node.target))).__name__})"
-    elif callable(what):
-        what = getattr(what, "__name__", what)
-    return f"{type(module).__name__}: {what}"
+    """A function in words."""
+    return f"{type(module).__name__}: {getattr(node.target, '__name__', node.target)}"
 
 
 def layers_of(module: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, Layer]]:
