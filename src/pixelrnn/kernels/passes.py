@@ -87,6 +87,8 @@ def _fuse_projections(graph: fx.Graph, modules: Modules, fused: dict[str, nn.Mod
         projection: Any = modules[str(node.target)]
         if _kind(source, modules, fused) not in RECURRENCES or len(source.users) > 1 or projection.window != (1, 1):
             continue
+        if onto is source:
+            continue
         (x,) = source.args
         _replace(node, Projection(layer, projection, onto is x), (x,), fused)
         graph.erase_node(source)

@@ -172,7 +172,7 @@ def _normalise(module: nn.Module, node: fx.Node) -> None:
     elif target in CANONICAL:
         function = CANONICAL[target]
         kwargs.pop("inplace", None)
-        if kwargs and function.__module__ == operator.__name__:
+        if kwargs and getattr(operator, function.__name__, None) is function:
             raise TypeError(f"{_where(module, node)} has options {', '.join(kwargs)}: write it with an operator")
         if function in WITHOUT_OPTIONS:
             args, kwargs = args[:1] or (node.kwargs["input"],), {}
