@@ -7,8 +7,9 @@ import torch
 
 import pixelrnn
 from pixelrnn.scanning import sampling
-from pixelrnn.scanning.loop import Drawing, Steps, wave_count, waves
+from pixelrnn.scanning.loop import Drawing, wave_count, waves
 from pixelrnn.scanning.native import NativeScan
+from pixelrnn.scanning.steps import Steps
 from tests.test_laws import NETWORKS, make_model
 
 
@@ -52,7 +53,7 @@ def test_waves_and_raster_order_give_the_same_samples(network):
     model = make_model(network, colours=2, levels=3)
     shape = (3, 2, 6, 9)
     by_waves = model.sample(3, height=6, width=9, generator=seeded())
-    raster = Steps(model, *shape[1:], None)
+    raster = Steps(model.network, *shape[2:], None)
     raster.begin(3)
     by_raster = torch.zeros(shape, dtype=torch.int64)
     drawing = Drawing(torch.rand(shape, dtype=torch.float64, generator=seeded()))
