@@ -41,6 +41,7 @@ from pixelrnn import ImageModel, compress, decompress, evaluate, kernels
 from pixelrnn.cli.common import USER_ERRORS, dataset_of, explain, load_model
 from pixelrnn.codec import Archive, IntegerModel, chunks, container
 from pixelrnn.codec.coding import Encoder
+from pixelrnn.codec.contents import Mode
 from pixelrnn.data import SPLITS
 from pixelrnn.evaluation.baselines.file_formats import encode
 from pixelrnn.evaluation.likelihood import evenly_spaced
@@ -239,7 +240,7 @@ def learned(model: ImageModel, integers: IntegerModel, images: Symbols) -> dict[
         "header": header.length,
         "lengths": header.lengths,
         "chunks": len(header.chunks),
-        "chunks_as_png": sum(chunk.mode != container.Mode.MODEL for chunk in header.chunks),
+        "chunks_as_png": sum(chunk.mode != Mode.MODEL for chunk in header.chunks),
         "most_bits_beyond_content": max(words - bits for bits, words in contents),
     }
 

@@ -23,7 +23,8 @@ import torch
 
 from pixelrnn import ModelConfig, PixelRNN
 from pixelrnn.codec import Archive, IntegerModel, compress, container, decompress
-from pixelrnn.codec.varint import varint
+from pixelrnn.codec.contents import Mode
+from pixelrnn.codec.varint import encode_varint
 from pixelrnn.config import NETWORKS
 from pixelrnn.errors import ArchiveError
 
@@ -50,24 +51,24 @@ def examples() -> tuple[PixelRNN, list[bytes], list[list[torch.Tensor]]]:
 
 def damaged(data: bytes, others: list[bytes], draw: random.Random) -> bytes:
     """Bytes that are no longer what they were."""
-    found = bytearray(data)
+    changed = bytearray(data)
     for _ in range(draw.choice((1, 1, 1, 2, 5))):
-        start = draw.randrange(len(found) + 1)
-        end = min(len(found), start + draw.choice((0, 1, 1, 2, 4, 8, 40)))
+        start = draw.randrange(len(changed) + 1)
+        end = min(len(changed), start + draw.choice((0, 1, 1, 2, 4, 8, 40)))
         way = draw.randrange(5)
-        if way == 0 and start < len(found):
-            found[start] ^= 1 << draw.randrange(8)
+        if way == 0 and start < len(changed):
+            changed[start] ^= 1 << draw.randrange(8)
         elif way == 1:
-            found[start:end] = draw.randbytes(draw.choice((end - start, 1, 8)))
+            changed[start:end] = draw.randbytes(draw.choice((end - start, 1, 8)))
         elif way == 2:
-            del found[start:end]
+            del changed[start:end]
         elif way == 3:
             other = draw.choice(others)
             begin = draw.randrange(len(other) + 1)
-            found[start:end] = other[begin : begin + draw.choice((1, 4, 40, len(other)))]
+            changed[start:end] = other[begin : begin + draw.choice((1, 4, 40, len(other)))]
         else:
-            del found[start:]
-    return bytes(found)
+            del changed[start:]
+    return bytes(changed)
 
 
 def with_right_sums(data: bytes, others: list[bytes], draw: random.Random) -> bytes:
@@ -84,7 +85,7 @@ def with_right_sums(data: bytes, others: list[bytes], draw: random.Random) -> by
                 damaged(zlib.decompress(container.index_of(header.contents) or zlib.compress(b"")), others, draw)
             )
     else:
-        parts = [(draw.choice((mode, *container.Mode)), damaged(each, others, draw)) for mode, each in parts]
+        parts = [(draw.choice((mode, *Mode)), damaged(each, others, draw)) for mode, each in parts]
     with mock.patch.object(container, "index_of", container.index_of if index is None else lambda _: index):
         return container.write(header.contents, parts, model)
 
@@ -114,7 +115,7 @@ def made_up(data: bytes, draw: random.Random) -> bytes:
         contents = dataclasses.replace(contents, size=None, sizes=tuple(sizes), count=len(sizes), names=())
     parts = [(each.mode, header.bytes_of(data, each)) for each in header.chunks]
     if (missing := min(1000, contents.chunk_count()) - len(parts)) > 0:
-        parts += [draw.choice(parts or [(container.Mode.MODEL, b"")])] * missing
+        parts += [draw.choice(parts or [(Mode.MODEL, b"")])] * missing
     model = header.model_bytes() if header.model else b""
     if model and draw.random() < 0.3:
         names = [name for name in ("layers", "hidden", "head", "kernel", "first_kernel") if draw.random() < 0.3]
@@ -131,8 +132,8 @@ def another_model(fields: dict[str, int], draw: random.Random) -> tuple[bytes, b
     count = draw.choice((8, 1000, 2**20))
     if all(2 < value <= 16 for value in fields.values()):
         count = sum(tensor.numel() for tensor in PixelRNN(ModelConfig(**config)).state_dict().values())
-    plain = varint(len(text)) + text + bytes(8 * min(count, 2**22))
-    model = varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ, preset=0)
+    plain = encode_varint(len(text)) + text + bytes(8 * min(count, 2**22))
+    model = encode_varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ, preset=0)
     try:
         return model, IntegerModel.from_bytes(model).digest
     except ArchiveError:
@@ -149,10 +150,10 @@ def main(count: int, seed: int) -> None:
         data = made_up(data, draw) if way is made_up else way(data, archives, draw)
         begun = time.monotonic()
         try:
-            found = decompress(draw.choice((model, model, None)), data)
-            right = [image.tolist() for image in found] in expected
+            decoded = decompress(draw.choice((model, model, None)), data)
+            right = [image.tolist() for image in decoded] in expected
             outcomes["right images" if right else f"other images, {way.__name__}"] += 1
-            if not all(0 <= int(image.min()) <= int(image.max()) < 3 for image in found):
+            if not all(0 <= int(image.min()) <= int(image.max()) < 3 for image in decoded):
                 raise SystemExit(f"archive {number}: symbols that there are not")
         except ArchiveError as error:
             outcomes[type(error).__name__] += 1

@@ -21,7 +21,7 @@ WEIGHTS = Path(pixelrnn.__file__).parent / "model" / "weights"
 LARGEST = 2_000_000
 """Bytes of a model that may come with the package."""
 PART = 200
-"""Test images, evenly spaced, whose figure is told beside that of all, so that tests can ask for it."""
+"""Test images, evenly spaced, whose figure is stored next to that of all, so that tests can compare with it."""
 
 
 def main() -> None:
@@ -46,12 +46,12 @@ def main() -> None:
         for value in model.state_dict().values():
             value.copy_(value.half())
         if "density" in test:
-            raise SystemExit(f"{arguments.run}: densities are not scored again here; ship it without --half")
+            raise SystemExit(f"{arguments.run}: densities are not scored again: ship it without --half")
         scored = evaluate(model, dataset.test)
         test |= {key: getattr(scored, key) for key in kept if key != "images"}
         print(f"in float16: {test['nats']} nats, {test['bits_per_dim']} bits/dim")
     for each in check(model, model.provenance["height"], model.provenance["width"]):
-        print(f"{each.law}: {each.found}")
+        print(f"{each.law}: {each.details}")
         if not each.passed:
             raise SystemExit(f"{arguments.run}: breaks the law of {each.law}")
     figures = {key: test[key] for key in kept}

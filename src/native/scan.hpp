@@ -105,7 +105,7 @@ public:
     // by position, K of each.
     virtual void follow(const std::int64_t* images, Index first, Index end, Real* logits) = 0;
     // Fill in waves first … end - 1 with what is decoded, where pixels (H, W) are free; in the order of `follow`. Returns false
-    // if the words are not of such images. Outputs must be integers; exponentials are those of codec/tables.py.
+    // if the words are not of such images. Outputs must be integers; exponentials are those of codec/lookup.py.
     virtual bool decode(std::int64_t* images, Index first, Index end, const bool* free, RangeDecoder& decoder,
                         const std::int64_t* exponentials, Index count) = 0;
     // Visit waves first ... end - 1 and fill them in.

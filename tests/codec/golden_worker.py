@@ -8,7 +8,7 @@ import torch
 
 import pixelrnn
 from pixelrnn.codec import Archive, IntegerModel, compress, decompress
-from pixelrnn.codec.container import Mode
+from pixelrnn.codec.contents import Mode
 
 FOLDER = Path(__file__).parent / "golden"
 

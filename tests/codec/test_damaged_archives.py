@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixelrnn.codec import Archive, IntegerModel, archive, compress, compression, container, decompress, integer_model
-from pixelrnn.codec.container import Mode
+from pixelrnn.codec.contents import Mode
 from pixelrnn.codec.memory import scan_bytes
-from pixelrnn.codec.varint import varint
+from pixelrnn.codec.varint import encode_varint
 from pixelrnn.config import NETWORKS
 from pixelrnn.errors import ArchiveError, DamagedError
 
@@ -194,8 +194,8 @@ class TestDamage:
         ],
     )
     def test_models_that_are_none(self, config, values, match):
-        plain = varint(len(config)) + config + bytes(8 * values)
-        packed = varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ)
+        plain = encode_varint(len(config)) + config + bytes(8 * values)
+        packed = encode_varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ)
         with pytest.raises(DamagedError, match=match):
             IntegerModel.from_bytes(packed)
 
@@ -203,11 +203,11 @@ class TestDamage:
         bomb = lzma.compress(bytes(2**26), lzma.FORMAT_XZ)
         for size in (10, integer_model.LARGEST_MODEL):
             with pytest.raises(DamagedError, match="not as many bytes as it says"):
-                IntegerModel.from_bytes(varint(size) + bomb)
+                IntegerModel.from_bytes(encode_varint(size) + bomb)
         with pytest.raises(DamagedError, match="must be at most"):
-            IntegerModel.from_bytes(varint(integer_model.LARGEST_MODEL + 1) + bomb)
+            IntegerModel.from_bytes(encode_varint(integer_model.LARGEST_MODEL + 1) + bomb)
         with pytest.raises(DamagedError):
-            IntegerModel.from_bytes(varint(10) + b"not xz")
+            IntegerModel.from_bytes(encode_varint(10) + b"not xz")
 
     def test_a_model_whose_sums_could_be_inexact(self):
         model = IntegerModel(make())

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pixelrnn.codec import png
-from pixelrnn.codec.container import Contents, Mode
+from pixelrnn.codec.contents import Contents, Mode
 from pixelrnn.errors import DamagedError
 
 SIZES = [(4, 5), (4, 5), (3, 2), (4, 5)]

@@ -96,14 +96,14 @@ IMAGE = np.zeros((1, 3, 4), dtype=np.uint8)
     (lambda: nats_map(IMAGE, np.zeros((4, 3)), 2), r"nats has shape \(4, 3\)"),
     (lambda: nats_map(IMAGE, np.full((3, 4), np.nan), 2), "nats has values that are not finite"),
     (lambda: surprise(IMAGE[None], np.zeros((1, 3, 4)), 2), r"nats has shape \(1, 3, 4\)"),
-    (lambda: surprise(IMAGE[None], np.zeros((1, 1, 3, 4)), 2, columns=0), "columns is 0"),
+    (lambda: surprise(IMAGE[None], np.zeros((1, 1, 3, 4)), 2, columns=0), "columns=0: must be at least 1"),
     (lambda: contexts({}, 0, 0), "jacobians is empty"),
-    (lambda: contexts({"a": np.zeros((2, 3))}, 2, 0), r"row 2, col 0 is outside of jacobians\['a'\]"),
+    (lambda: contexts({"a": np.zeros((2, 3))}, 2, 0), r"row=2, col=0: must be inside jacobians\['a'\]"),
     (lambda: contexts({"a": -np.ones((2, 3))}, 0, 0), r"jacobians\['a'\].*none negative"),
     (lambda: context(np.zeros((1, 2, 3)), 0, 0), r"has shape \(1, 2, 3\)"),
-    (lambda: softmax_curves(np.ones((2, 3)), ["a", "b"]), r"probabilities of shape \(2, 3\)"),
+    (lambda: softmax_curves(np.ones((2, 3)), ["a", "b"]), r"probabilities has shape \(2, 3\)"),
     (lambda: softmax_curves(np.full((2, 2), 0.5), ["a"]), "2 rows of probabilities have 1 labels"),
-    (lambda: softmax_curves(np.full((1, 2), 0.5), ["a"], [2]), r"true is \[2\]; each must be 0 to 1"),
+    (lambda: softmax_curves(np.full((1, 2), 0.5), ["a"], [2]), r"true=\[2\]: must each be 0 to 1"),
 ])  # fmt: skip
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):

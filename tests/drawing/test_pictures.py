@@ -112,18 +112,18 @@ KNOWN = np.ones((3, 4), dtype=bool)
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: to_picture(IMAGES.astype(float), 2), "images is of type float64; it must be of integers"),
+    (lambda: to_picture(IMAGES.astype(float), 2), "images is of type float64: must be of integers"),
     (lambda: to_picture(IMAGES[0], 2), r"images has shape \(1, 3, 4\)"),
     (lambda: to_picture(np.zeros((1, 5, 2, 2), int), 2), r"images has shape \(1, 5, 2, 2\).* 1 to 4 colours"),
-    (lambda: to_picture(IMAGES + 3, 3), "images holds symbols 3 to 3; with 3 levels they must be 0 to 2"),
-    (lambda: to_picture(IMAGES, 1), "levels is 1"),
-    (lambda: grid(IMAGES, 2, columns=0), "columns is 0; it must be at least 1"),
-    (lambda: grid(IMAGES, 2, scale=0), "scale is 0"),
-    (lambda: grid(IMAGES, 2, gap=-1), "gap is -1"),
-    (lambda: completions(IMAGES, KNOWN, IMAGES, 2), r"\(2, 1, 3, 4\); it must be \(2, P, 1, 3, 4\)"),
+    (lambda: to_picture(IMAGES + 3, 3), "images has symbols 3 to 3: must be 0 to 2 with 3 levels"),
+    (lambda: to_picture(IMAGES, 1), "levels=1: must be at least 2"),
+    (lambda: grid(IMAGES, 2, columns=0), "columns=0: must be at least 1"),
+    (lambda: grid(IMAGES, 2, scale=0), "scale=0"),
+    (lambda: grid(IMAGES, 2, gap=-1), "gap=-1"),
+    (lambda: completions(IMAGES, KNOWN, IMAGES, 2), r"\(2, 1, 3, 4\): must be \(2, P, 1, 3, 4\)"),
     (lambda: completions(IMAGES, KNOWN, IMAGES[:, None, :, :2], 2), r"completed has shape \(2, 1, 1, 2, 4\)"),
     (lambda: completions(IMAGES, KNOWN.T, IMAGES[:, None], 2), r"known is bool \(4, 3\)"),
-    (lambda: completions(IMAGES, KNOWN * 1, IMAGES[:, None], 2), r"known is int64 \(3, 4\); it must be bool"),
+    (lambda: completions(IMAGES, KNOWN * 1, IMAGES[:, None], 2), r"known is int64 \(3, 4\): must be bool"),
 ])  # fmt: skip
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):

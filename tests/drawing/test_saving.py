@@ -79,7 +79,7 @@ def test_an_animation_shows_its_frames_and_stays_with_the_last(suffix, tmp_path)
 
 
 def test_animations_that_are_none_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.png; animations are \.gif or \.webp"):
+    with pytest.raises(ValueError, match=r"a\.png: animations are \.gif or \.webp"):
         save_animation([Image.new("RGB", (2, 2))], tmp_path / "a.png")
     with pytest.raises(ValueError, match="frames is empty"):
         save_animation([], tmp_path / "a.gif")

@@ -72,7 +72,7 @@ def test_a_model_that_sees_nothing_is_found(small_model):
         model.network.trunk.logits.weight.zero_()
     result = found(model)["causality"]
     assert not result.passed
-    assert "nothing at all" in result.found
+    assert "nothing at all" in result.details
 
 
 def test_a_score_of_other_symbols_is_found(small_model, monkeypatch):

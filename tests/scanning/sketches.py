@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pixelrnn.codec import tables
+from pixelrnn.codec import lookup
 from pixelrnn.kernels import Kind
 from pixelrnn.masks import colour_groups, convolution_mask
 
@@ -53,7 +53,7 @@ class Integers:
         self.scale, self.unit = scale, unit
         self.encode = torch.tensor([-4096.0, -1504, 32, 2016, 4096])
         self.encode = (self.encode / unit).round().double() * unit
-        self.lookups = [torch.from_numpy(function()).double() for function in (tables.sigmoid, tables.tanh)]
+        self.lookups = [torch.from_numpy(function()).double() for function in (lookup.sigmoid, lookup.tanh)]
 
     def weight(self, generator, *shape):
         one = ONE if self.unit > 1 else 1.0

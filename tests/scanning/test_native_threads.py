@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from pixelrnn.codec import tables
+from pixelrnn.codec import lookup
 from pixelrnn.kernels import choice
 from pixelrnn.kernels._native import RangeDecoder
 from tests.scanning.sketches import LEVELS, Floats, Integers, Sketch
@@ -80,7 +80,7 @@ def test_other_threads_run_while_images_are_decoded():
     s = Sketch(Integers(), batch=16, height=32, width=32)
     s.readout(s.first(3))
     scan, images, free = s.scan(choice.build()), torch.zeros_like(s.images), torch.ones(32, 32, dtype=torch.bool)
-    words, exponentials = torch.zeros(100_000, dtype=torch.int32), torch.from_numpy(tables.exponential())
+    words, exponentials = torch.zeros(100_000, dtype=torch.int32), torch.from_numpy(lookup.exponential())
 
     def decode():
         decoder = RangeDecoder(words.data_ptr(), len(words))

@@ -17,7 +17,8 @@ from pixelrnn import codec
 from pixelrnn.cli import console
 from pixelrnn.cli.common import check_out, dataset_of, load_model
 from pixelrnn.codec import container
-from pixelrnn.codec.container import CHUNK, Contents
+from pixelrnn.codec.contents import CHUNK, Contents
+from pixelrnn.codec.image_names import DEVICE
 from pixelrnn.codec.tiles import Symbols
 from pixelrnn.data import load_images
 from pixelrnn.data.levels import to_grey
@@ -172,7 +173,7 @@ def _archived(path: str) -> str:
     parts = []
     for part in PurePosixPath(path).parts:
         right = "".join(each if each.isprintable() and each not in '\\:*?"<>|' else "_" for each in part)
-        parts.append("_" + right if container.DEVICE.fullmatch(right) else right.rstrip(". ") or "_")
+        parts.append("_" + right if DEVICE.fullmatch(right) else right.rstrip(". ") or "_")
     return "/".join(parts)
 
 

@@ -45,7 +45,7 @@ def check_model(name: str, height: int | None, width: int | None, seed: int, dev
     for each in check(model, *size_of(model, height, width), seed=seed):
         results.append(each)
         if not as_json:
-            console.say(f"{each.law + ':':<15} {'passed' if each.passed else 'FAILED'}: {each.found}")
+            console.say(f"{each.law + ':':<15} {'passed' if each.passed else 'FAILED'}: {each.details}")
     if as_json:
         console.show_json([dataclasses.asdict(each) for each in results])
     return all(each.passed for each in results)
@@ -149,7 +149,7 @@ def _run(row: Row, data: str | None, folder: Path, length: Mapping[str, float], 
     model = load(folder)
     checks = {}
     for each in check(model, *size_of(model)):
-        console.say(f"{each.law}: {'passed' if each.passed else 'FAILED'}: {each.found}")
+        console.say(f"{each.law}: {'passed' if each.passed else 'FAILED'}: {each.details}")
         checks[each.law] = each.passed
     _, sitting = read_run(folder)
     words = ["pixelrnn", "train", row.recipe, *(["--data", data] if data else [])]

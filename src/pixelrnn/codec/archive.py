@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pixelrnn.codec import chunks, container
-from pixelrnn.codec.container import Chunk, Contents, Mode
+from pixelrnn.codec.contents import Chunk, Contents, Mode
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
@@ -61,14 +61,14 @@ def decompress(
     wanted = range(len(archive)) if numbers is None else archive.checked(numbers)
     if (asked := archive.symbols(wanted)) > largest:
         raise ValueError(f"the images have {asked} symbols, largest={largest}: read them in parts, with Archive.read")
-    found: dict[int, Tensor | None] = {}
+    decoded: dict[int, Tensor | None] = {}
     for number, symbols in archive.read(None if numbers is None else wanted, damaged=damaged):
-        found[number] = None if symbols is None else torch.from_numpy(symbols).long()
+        decoded[number] = None if symbols is None else torch.from_numpy(symbols).long()
         if progress is not None:
-            progress(len(found))
+            progress(len(decoded))
     if damaged == "skip":
-        return [found[number] for number in wanted]
-    images = [image for number in wanted if (image := found[number]) is not None]
+        return [decoded[number] for number in wanted]
+    images = [image for number in wanted if (image := decoded[number]) is not None]
     size = archive.contents.size
     if size is None:
         return images
@@ -122,10 +122,10 @@ class Archive:
         if self._model is None:
             if not self.header.model:
                 raise WrongModelError(f"no model is given, and none is in the archive: it is {self._wanted}")
-            found = IntegerModel.from_bytes(self.header.model_bytes())
+            model = IntegerModel.from_bytes(self.header.model_bytes())
             # As the model did, it cuts large images into such tiles.
-            found.model.provenance = {"height": self.contents.tile, "width": self.contents.tile}
-            self._model = self._fitting(found)
+            model.model.provenance = {"height": self.contents.tile, "width": self.contents.tile}
+            self._model = self._fitting(model)
         return self._model
 
     def read(
@@ -147,7 +147,7 @@ class Archive:
         wanted = None if numbers is None else set(self.checked(numbers))
         if any(chunk.mode == Mode.MODEL for chunk in self.header.chunks):
             self.model()
-        asked = [each for each in self.header.chunks if wanted is None or not wanted.isdisjoint(each.images)]
+        chunks_read = [chunk for chunk in self.header.chunks if wanted is None or not wanted.isdisjoint(chunk.images)]
 
         def decoded(chunk: Chunk) -> list[Symbols] | None:
             try:
@@ -157,7 +157,7 @@ class Archive:
                     raise
                 return None
 
-        for chunk, images in zip(asked, side_by_side(decoded, asked), strict=True):
+        for chunk, images in zip(chunks_read, side_by_side(decoded, chunks_read), strict=True):
             for number in chunk.images:
                 if wanted is None or number in wanted:
                     yield number, None if images is None else images[number - chunk.images.start]
@@ -171,21 +171,21 @@ class Archive:
             ValueError: a number of an image that there is not.
         """
         wanted = None if numbers is None else set(self.checked(numbers))
-        found = []
+        damage = []
         for chunk in self.header.chunks:
             try:
                 if wanted is None or not wanted.isdisjoint(chunk.images):
                     self.header.bytes_of(self._data, chunk)
             except DamagedError as error:
-                found.append(str(error))
+                damage.append(str(error))
         if wanted is None and self.header.model:
             try:
                 self.header.model_bytes()
             except DamagedError as error:
-                found.append(str(error))
+                damage.append(str(error))
         if wanted is None and len(self._data) > self.header.end:
-            found.append(f"{len(self._data) - self.header.end} bytes follow the last chunk")
-        return found
+            damage.append(f"{len(self._data) - self.header.end} bytes follow the last chunk")
+        return damage
 
     def checked(self, numbers: Sequence[int]) -> Sequence[int]:
         """Numbers of images that there are.
@@ -196,11 +196,11 @@ class Archive:
         known = range(len(self))
         if isinstance(numbers, range) and numbers == known:
             return numbers
-        found = [operator.index(number) for number in numbers]
-        for number in found:
+        indices = [operator.index(number) for number in numbers]
+        for number in indices:
             if number not in known:
                 raise ValueError(f"there is no image {number}: they are 0 … {len(self) - 1}")
-        return found
+        return indices
 
     def _decoded(self, chunk: Chunk) -> list[Symbols]:
         data = self.header.bytes_of(self._data, chunk)
@@ -212,19 +212,19 @@ class Archive:
 
     def _fitting(self, model: IntegerModel) -> IntegerModel:
         """The model, if it is that of the header."""
-        ours, config = self.contents, model.model.config
-        if model.digest != ours.digest:
+        contents, config = self.contents, model.model.config
+        if model.digest != contents.digest:
             raise WrongModelError(f"the archive is of another model: {self._wanted}, given is {model.digest.hex()}")
-        if (ours.colours, ours.levels) != (config.colours, config.levels):
+        if (contents.colours, contents.levels) != (config.colours, config.levels):
             raise DamagedError(
-                f"the header has {ours.colours} colours and {ours.levels} levels, the model {config.colours} and "
-                f"{config.levels}"
+                f"the header has {contents.colours} colours and {contents.levels} levels, "
+                f"the model {config.colours} and {config.levels}"
             )
         side = config.sizes[-1] if isinstance(config, MultiScaleConfig) else None
-        if side != (ours.tile if ours.padded else None):
-            raise DamagedError(f"the header has tiles of {ours.tile} that the model cannot have")
-        if (needed := _memory(config, ours)) > MOST:
-            raise DamagedError(f"the header asks for {needed >> 20} MiB to scan {ours.together} tiles together")
+        if side != (contents.tile if contents.padded else None):
+            raise DamagedError(f"the header has tiles of {contents.tile} that the model cannot have")
+        if (needed := _memory(config, contents)) > MOST:
+            raise DamagedError(f"the header asks for {needed >> 20} MiB to scan {contents.together} tiles together")
         return model
 
     @property

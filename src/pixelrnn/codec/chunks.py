@@ -10,7 +10,7 @@ import torch
 
 from pixelrnn.codec import png
 from pixelrnn.codec.coding import Decoder, Encoder
-from pixelrnn.codec.container import Contents, Mode
+from pixelrnn.codec.contents import Contents, Mode
 from pixelrnn.codec.tiles import Symbols, batches
 from pixelrnn.errors import DamagedError
 from pixelrnn.scanning.loop import Scannable

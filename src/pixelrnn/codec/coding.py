@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelrnn.codec.frequencies import frequencies
+from pixelrnn.codec.frequencies import to_frequencies
+from pixelrnn.codec.lookup import exponential
 from pixelrnn.codec.range_coder import PRECISION
-from pixelrnn.codec.tables import exponential
 from pixelrnn.errors import DamagedError
 from pixelrnn.kernels.choice import wanted
 from pixelrnn.scanning import native as native_scan
@@ -130,7 +130,7 @@ MODELS = constriction.stream.model.Categorical(perfect=False)
 def _weights(logits: Tensor) -> NDArray[np.float64]:
     """Of logits (M, K): the same shape, as the library takes them."""
     # In C order, for the library does not look at strides.
-    return np.ascontiguousarray(frequencies(logits.to(torch.int64).numpy()) - 1, dtype=np.float64)
+    return np.ascontiguousarray(to_frequencies(logits.to(torch.int64).numpy()) - 1, dtype=np.float64)
 
 
 def _content(weights: NDArray[np.float64], symbols: NDArray[np.int32]) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pixelrnn.codec import chunks, container
-from pixelrnn.codec.container import (
+from pixelrnn.codec.contents import (
     CHUNK,
     LARGEST_CHUNK,
     LARGEST_IMAGE,
@@ -21,6 +21,7 @@ from pixelrnn.codec.container import (
     Contents,
     Mode,
 )
+from pixelrnn.codec.image_names import check_name
 from pixelrnn.codec.integer_model import ARITHMETIC, IntegerModel
 from pixelrnn.codec.memory import MOST, USUAL, scan_bytes
 from pixelrnn.codec.parallel import side_by_side
@@ -73,20 +74,20 @@ def compress(
         ArchiveError: an image did not come back as it was, which `verify` found.
     """
     integers = model if isinstance(model, IntegerModel) else IntegerModel(model)
-    found = _checked(integers.model, images)
-    contents = _contents(integers, found, _size_of(images), list(names), _tile_of(integers.model, tile), chunk)
+    symbols = _checked(integers.model, images)
+    contents = _contents(integers, symbols, _size_of(images), list(names), _tile_of(integers.model, tile), chunk)
     embedded = _embedded(integers) if embed_model else b""
     parts: list[tuple[Mode, bytes]] = []
 
     def encoded(numbers: range) -> tuple[range, Mode, bytes]:
-        own = found[numbers.start : numbers.stop]
-        mode, words = chunks.encode(integers.model, contents, own)
+        of_chunk = symbols[numbers.start : numbers.stop]
+        mode, content = chunks.encode(integers.model, contents, of_chunk)
         if verify:
-            _verify(integers, contents, mode, words, own, numbers)
-        return numbers, mode, words
+            _verify(integers, contents, mode, content, of_chunk, numbers)
+        return numbers, mode, content
 
-    for numbers, mode, words in side_by_side(encoded, contents.chunks()):
-        parts.append((mode, words))
+    for numbers, mode, content in side_by_side(encoded, contents.chunks()):
+        parts.append((mode, content))
         if progress is not None:
             progress(numbers.stop)
     data = container.write(contents, parts, embedded)
@@ -96,18 +97,18 @@ def compress(
 
 
 def _checked(model: ImageModel, images: Images) -> list[Symbols]:
-    """Images one by one, as bytes.
+    """The symbols of each image.
 
     Raises:
-        TypeError, ValueError: they are none.
+        TypeError, ValueError: they are no images of the model.
     """
-    found = list[Symbols]()
+    symbols = list[Symbols]()
     for batch in [images] if isinstance(images, Tensor) else _one_by_one(images):
         model.check_symbols(batch)
         if len(batch) and batch[0].numel() > LARGEST_IMAGE:
             raise ValueError(f"an image has {batch[0].numel()} symbols: must be at most {LARGEST_IMAGE}; cut it")
-        found += [np.ascontiguousarray(image) for image in batch.cpu().to(torch.uint8).numpy()]
-    return found
+        symbols += [np.ascontiguousarray(image) for image in batch.cpu().to(torch.uint8).numpy()]
+    return symbols
 
 
 def _one_by_one(images: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -191,7 +192,7 @@ def _contents(
     if names and len(names) != len(images):
         raise ValueError(f"{len(names)} names for {len(images)} images: must be as many")
     for name in names:
-        container.check_name(name)
+        check_name(name)
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise ValueError(f"name {twice!r} is there twice: names must differ")
@@ -217,9 +218,9 @@ def _verify(
 ) -> None:
     sizes = [contents.size_of(number) for number in numbers]
     try:
-        found = chunks.decode(model.model, contents, mode, data, sizes)
+        decoded = chunks.decode(model.model, contents, mode, data, sizes)
     except DamagedError as error:
         raise ArchiveError(f"images from {numbers.start} on cannot be decoded again: {error}") from None
-    for number, image, back in zip(numbers, images, found, strict=True):
+    for number, image, back in zip(numbers, images, decoded, strict=True):
         if not np.array_equal(image, back):
             raise ArchiveError(f"image {number} does not come back as it was: nothing is written")

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pixelrnn.codec import tables
-from pixelrnn.codec.tables import FRACTION
+from pixelrnn.codec import lookup
+from pixelrnn.codec.lookup import FRACTION
 from pixelrnn.errors import LimitError
 from pixelrnn.kernels import Kind, Program, Tables
 from pixelrnn.layers import DiagonalBiLSTM, Layer, MaskedConv2d, RowLSTM
@@ -47,7 +47,7 @@ class _Integers:
 
     def __init__(self) -> None:
         self._sigmoid, self._tanh = (
-            torch.from_numpy(table.astype(np.float64)) for table in (tables.sigmoid(), tables.tanh())
+            torch.from_numpy(table.astype(np.float64)) for table in (lookup.sigmoid(), lookup.tanh())
         )
         self.functions: dict[Any, Callable[..., Tensor]] = {
             torch.sigmoid: self.sigmoid,

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelrnn.codec import tables
+from pixelrnn.codec import lookup
 from pixelrnn.codec.fixed_point import fixed_point, in_integers
-from pixelrnn.codec.varint import Reader, varint
+from pixelrnn.codec.varint import Reader, encode_varint
 from pixelrnn.config import config_from
 from pixelrnn.errors import DamagedError, LimitError
 from pixelrnn.model.image_model import ImageModel
@@ -60,12 +60,12 @@ class IntegerModel:
 
     def _take(self, model: ImageModel) -> None:
         self.model = model
-        self.digest = hashlib.sha256(bytes.fromhex(tables.digest()) + bytes([ARITHMETIC]) + self._plain()).digest()
+        self.digest = hashlib.sha256(bytes.fromhex(lookup.digest()) + bytes([ARITHMETIC]) + self._plain()).digest()
 
     def to_bytes(self) -> bytes:
         """Compress it, for `from_bytes`."""
         plain = self._plain()
-        return varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=FILTERS)
+        return encode_varint(len(plain)) + lzma.compress(plain, lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=FILTERS)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntegerModel":
@@ -99,7 +99,7 @@ class IntegerModel:
     def _plain(self) -> bytes:
         text = json.dumps(_without_defaults(self.model.config), sort_keys=True, separators=(",", ":")).encode()
         values = torch.cat([tensor.flatten() for _, tensor in _parameters(self.model)]).long().numpy()
-        return varint(len(text)) + text + _planes(values)
+        return encode_varint(len(text)) + text + _planes(values)
 
 
 def _parameters(model: ImageModel) -> list[tuple[str, torch.Tensor]]:

@@ -11,9 +11,9 @@ import numpy as np
 from PIL import PngImagePlugin
 from PIL.Image import fromarray
 
-from pixelrnn.codec.container import Contents, Mode
+from pixelrnn.codec.contents import Contents, Mode
 from pixelrnn.codec.tiles import Symbols
-from pixelrnn.codec.varint import Reader, varint
+from pixelrnn.codec.varint import Reader, encode_varint
 from pixelrnn.errors import DamagedError
 
 __all__ = ["decode", "encode"]
@@ -70,7 +70,7 @@ def _encode_one(symbols: Symbols, levels: int) -> bytes:
     fromarray(np.ascontiguousarray(pixels.astype(np.bool_) if one_bit else pixels)).save(
         file, format="PNG", optimize=True
     )
-    return varint(file.tell()) + file.getvalue()
+    return encode_varint(file.tell()) + file.getvalue()
 
 
 def _decode_one(data: bytes, contents: Contents, height: int, width: int) -> Symbols:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelrnn.codec.container import Contents
+from pixelrnn.codec.contents import Contents
 
 __all__ = ["LARGEST_BATCH", "Symbols", "Tile", "batches"]
 

@@ -5,19 +5,19 @@ A number is cut in groups of 7 bits, the lowest first; the top bit of a byte say
 
 from pixelrnn.errors import DamagedError
 
-__all__ = ["Reader", "varint"]
+__all__ = ["Reader", "encode_varint"]
 
 LONGEST = 9
 
 
-def varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
     """The bytes of a number from 0 to 2^63 - 1."""
-    found = bytearray()
+    encoded = bytearray()
     while number >= 0x80:
-        found.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 class Reader:
@@ -49,15 +49,15 @@ class Reader:
         return self.take(len(self._data) - self.place)
 
     def number(self, largest: int) -> int:
-        """The next number, written by `varint`.
+        """The next number, written by `encode_varint`.
 
         Raises:
             DamagedError: it is larger, or not in its shortest form.
         """
-        found, shift = 0, 0
+        number, shift = 0, 0
         while True:
             (byte,) = self.take(1)
-            found |= (byte & 0x7F) << shift
+            number |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 break
@@ -65,6 +65,6 @@ class Reader:
                 raise DamagedError("a number is too long")
         if shift > 7 and byte == 0:
             raise DamagedError("a number is longer than it has to be")
-        if found > largest:
-            raise DamagedError(f"a number is {found}: must be at most {largest}")
-        return found
+        if number > largest:
+            raise DamagedError(f"a number is {number}: must be at most {largest}")
+        return number

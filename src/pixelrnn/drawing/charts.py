@@ -46,7 +46,7 @@ def training_curve(
     """
     train, validation = _losses(records, "train"), _losses(records, "validation")
     if not len(train) and not len(validation):
-        raise ValueError("records has no finite loss of kind 'train' or 'validation'; it must have one")
+        raise ValueError("records has no finite loss of kind 'train' or 'validation': must have at least one")
     smooth = _running_mean(train[:, 1], len(train) // 50)
     figure, (axes,) = make_panels(1, 1, 7.0, 4.0)
     mark = "o" if len(train) == 1 else ""
@@ -91,13 +91,13 @@ def results(
         ValueError: no run.
     """
     if not runs:
-        raise ValueError("runs is empty; it must have at least one")
+        raise ValueError("runs is empty: must have at least one")
     figure, (left, right) = make_panels(1, 2, 4.6, 3.2)
     least, latest = math.inf, -math.inf
     for number, (name, records) in enumerate(runs.items()):
-        chosen = [each for each in records if each["kind"] == "validation" and each["loss"] is not None]
-        passed = [each["step"] if by == "steps" else each["seconds"] / 60 for each in chosen]
-        losses = [each["loss"] for each in chosen]
+        validations = [record for record in records if record["kind"] == "validation" and record["loss"] is not None]
+        passed = [record["step"] if by == "steps" else record["seconds"] / 60 for record in validations]
+        losses = [record["loss"] for record in validations]
         colour = PALETTE[number % len(PALETTE)]
         left.plot(passed, losses, color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
         if losses:
@@ -128,9 +128,9 @@ def _losses(records: Sequence[Mapping[str, Any]], kind: str) -> Reals:
     chosen = [record for record in records if record.get("kind") == kind]
     for record in chosen:
         if "step" not in record or "loss" not in record:
-            raise ValueError(f"records has {dict(record)}; it must have a step and a loss")
-    given = [(record["step"], record["loss"]) for record in chosen if record["loss"] is not None]
-    pairs = [(step, loss) for step, loss in given if math.isfinite(loss)]
+            raise ValueError(f"records has {dict(record)}: must have a step and a loss")
+    losses = [(record["step"], record["loss"]) for record in chosen if record["loss"] is not None]
+    pairs = [(step, loss) for step, loss in losses if math.isfinite(loss)]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
 
@@ -156,9 +156,9 @@ def _limits(smooth: Reals, validation: Reals, references: Sequence[float]) -> tu
 def _draw_references(axes: Axes, reference: Mapping[str, float]) -> None:
     """Dotted lines, each with its label to the right of the axes."""
     low, high = axes.get_ylim()
-    lines = sorted(reference.items(), key=lambda item: item[1])
-    heights = _apart([(loss - low) / (high - low) for _, loss in lines], _LABEL)
-    for (name, loss), height in zip(lines, heights, strict=True):
+    references = sorted(reference.items(), key=lambda item: item[1])
+    heights = _apart([(loss - low) / (high - low) for _, loss in references], _LABEL)
+    for (name, loss), height in zip(references, heights, strict=True):
         axes.axhline(loss, color=MUTED, linestyle=":", linewidth=1.2)
         label = f"{name} {loss:.2f}"
         axes.text(1.015, height, label, va="center", fontsize=8, color=INK, transform=axes.transAxes)

@@ -3,7 +3,7 @@
 Everything is drawn from arrays (NumPy's or torch's); nothing here knows a model. Plots are Matplotlib `Figure`
 objects made without global state.
 
-Shapes: `C` colours, `H` rows, `W` columns, `K` levels, `M` distributions.
+Shape letters: `C` colours, `H` rows, `W` columns, `K` levels, `M` distributions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def nats_map(image: ArrayLike, nats: ArrayLike, levels: int, *, unit: str = "nat
     picture = to_picture(array[None], levels)[0]
     costs = _reals(nats, "nats")
     if costs.shape not in (array.shape, array.shape[1:]):
-        raise ValueError(f"nats has shape {costs.shape}; it must be {array.shape} or {array.shape[1:]}")
+        raise ValueError(f"nats has shape {costs.shape}: must be {array.shape} or {array.shape[1:]}")
     costs = costs.reshape(-1, *array.shape[1:]).sum(0)
 
     height, width = costs.shape
@@ -73,9 +73,9 @@ def surprise(images: ArrayLike, nats: ArrayLike, levels: int, *, columns: int = 
     drawn = to_picture(array, levels)
     costs = _reals(nats, "nats")
     if costs.shape != array.shape:
-        raise ValueError(f"nats has shape {costs.shape}; it must be {array.shape}")
+        raise ValueError(f"nats has shape {costs.shape}: must be {array.shape}")
     if columns < 1:
-        raise ValueError(f"columns is {columns}; it must be at least 1")
+        raise ValueError(f"columns={columns}: must be at least 1")
     costs = costs.sum(1)
     count, height, width = costs.shape
     columns = min(columns, count)
@@ -113,7 +113,7 @@ def contexts(jacobians: Mapping[str, ArrayLike], row: int, col: int) -> Figure:
         ValueError: no array, arrays of other shapes, negative or not finite, or a pixel outside of them.
     """
     if not jacobians:
-        raise ValueError("jacobians is empty; it must have at least one array")
+        raise ValueError("jacobians is empty: must have at least one array")
     arrays = {name: _jacobian(array, name, row, col) for name, array in jacobians.items()}
     seen = np.concatenate([array[array > 0] for array in arrays.values()])
     most = float(seen.max()) if seen.size else 1.0
@@ -148,14 +148,15 @@ def softmax_curves(probabilities: ArrayLike, labels: Sequence[str], true: Sequen
     """
     rows = _reals(probabilities, "probabilities")
     if rows.ndim != 2 or rows.size == 0 or rows.min() < 0 or np.abs(rows.sum(1) - 1).max() > 1e-3:
-        shape = f"probabilities of shape {rows.shape}"
-        raise ValueError(f"{shape} must be (M, K), no value negative and each row summing to 1")
+        raise ValueError(
+            f"probabilities has shape {rows.shape}: must be (M, K), no value negative and each row summing to 1"
+        )
     count, levels = rows.shape
     if len(labels) != count or (true is not None and len(true) != count):
-        given = f"{len(labels)} labels" + ("" if true is None else f" and {len(true)} true values")
-        raise ValueError(f"{count} rows of probabilities have {given}; there must be one a row")
+        counts = f"{len(labels)} labels" + ("" if true is None else f" and {len(true)} true values")
+        raise ValueError(f"{count} rows of probabilities have {counts}: must be one a row")
     if true is not None and not all(0 <= value < levels for value in true):
-        raise ValueError(f"true is {list(true)}; each must be 0 to {levels - 1}")
+        raise ValueError(f"true={list(true)}: must each be 0 to {levels - 1}")
 
     columns = min(4, count)
     figure, panels = make_panels(-(-count // columns), columns, 2.4, 1.8)
@@ -177,16 +178,16 @@ def softmax_curves(probabilities: ArrayLike, labels: Sequence[str], true: Sequen
 def _reals(values: ArrayLike, name: str) -> Reals:
     array = as_array(values).astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} has values that are not finite; all must be")
+        raise ValueError(f"{name} has values that are not finite: all must be")
     return array
 
 
 def _jacobian(values: ArrayLike, name: str, row: int, col: int) -> Reals:
     array = _reals(values, f"jacobians[{name!r}]")
     if array.ndim != 2 or array.size == 0 or array.min() < 0:
-        raise ValueError(f"jacobians[{name!r}] has shape {array.shape}; it must be (rows, columns), none negative")
+        raise ValueError(f"jacobians[{name!r}] has shape {array.shape}: must be (rows, columns), none negative")
     if not (0 <= row < array.shape[0] and 0 <= col < array.shape[1]):
-        raise ValueError(f"row {row}, col {col} is outside of jacobians[{name!r}], which is {array.shape}")
+        raise ValueError(f"row={row}, col={col}: must be inside jacobians[{name!r}], which has shape {array.shape}")
     return array
 
 

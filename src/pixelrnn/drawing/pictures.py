@@ -3,7 +3,7 @@
 Everything is drawn from arrays (NumPy's or torch's) with Pillow, pixel by pixel; nothing here knows a model, and no
 pixel is smoothed. Plots are in `figures` and `charts`; `saving.save` writes all of them.
 
-Shapes: `N` images, `B` batch, `C` colours, `H` rows, `W` columns, `K` levels, `P` completions of one image.
+Shape letters: `N` images, `B` batch, `C` colours, `H` rows, `W` columns, `K` levels, `P` completions of one image.
 """
 
 import math
@@ -118,10 +118,10 @@ def completions(
     right = to_picture(originals, levels)
     count, height, width = right.shape[:3]
     array = as_array(completed)
-    one = tuple(as_array(originals).shape[1:])
-    if array.ndim != 5 or array.shape != (count, array.shape[1], *one) or not array.shape[1]:
-        wanted = ", ".join(map(str, (count, "P", *one)))
-        raise ValueError(f"completed has shape {array.shape}; it must be ({wanted}), P at least 1")
+    of_one = tuple(as_array(originals).shape[1:])
+    if array.ndim != 5 or array.shape != (count, array.shape[1], *of_one) or not array.shape[1]:
+        wanted = ", ".join(map(str, (count, "P", *of_one)))
+        raise ValueError(f"completed has shape {array.shape}: must be ({wanted}), P at least 1")
     middle = to_picture(array.reshape(-1, *array.shape[2:]), levels).reshape(count, -1, height, width, 3)
     left = _covered(right, known)
 
@@ -179,30 +179,30 @@ def _every(maps: npt.NDArray[Any], spacing: int) -> npt.NDArray[Any]:
 
 
 def as_array(values: ArrayLike) -> npt.NDArray[Any]:
-    """What was given, as an array in the memory of NumPy."""
+    """An array of NumPy with these values."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
 def _symbols(images: ArrayLike, levels: int, name: str) -> npt.NDArray[np.int64]:
     array = as_array(images)
     if levels < 2:
-        raise ValueError(f"levels is {levels}; it must be at least 2")
+        raise ValueError(f"levels={levels}: must be at least 2")
     if array.dtype.kind not in "biu":
-        raise ValueError(f"{name} is of type {array.dtype}; it must be of integers")
+        raise ValueError(f"{name} is of type {array.dtype}: must be of integers")
     if array.ndim != 4 or array.size == 0 or array.shape[1] > 4:
         shape = "(images, colours, rows, columns) with 1 to 4 colours and none zero"
-        raise ValueError(f"{name} has shape {array.shape}; it must be {shape}")
+        raise ValueError(f"{name} has shape {array.shape}: must be {shape}")
     if array.min() < 0 or array.max() >= levels:
-        found = f"{array.min()} to {array.max()}"
-        raise ValueError(f"{name} holds symbols {found}; with {levels} levels they must be 0 to {levels - 1}")
+        raise ValueError(
+            f"{name} has symbols {array.min()} to {array.max()}: must be 0 to {levels - 1} with {levels} levels"
+        )
     return array.astype(np.int64)
 
 
 def _known(known: ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     array = as_array(known)
     if array.dtype != np.bool_ or array.shape not in (shape, shape[1:]):
-        given = f"{array.dtype} {array.shape}"
-        raise ValueError(f"known is {given}; it must be bool {shape[1:]} or {shape}")
+        raise ValueError(f"known is {array.dtype} {array.shape}: must be bool {shape[1:]} or {shape}")
     return np.broadcast_to(array, shape)
 
 
@@ -213,7 +213,7 @@ def _covered(pictures: Pixels, known: ArrayLike) -> Pixels:
 
 def _at_least(least: int, value: int, name: str) -> int:
     if value < least:
-        raise ValueError(f"{name} is {value}; it must be at least {least}")
+        raise ValueError(f"{name}={value}: must be at least {least}")
     return value
 
 

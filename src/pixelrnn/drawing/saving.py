@@ -65,9 +65,9 @@ def save_animation(frames: Sequence[Image.Image], path: str | Path, *, seconds: 
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATED:
-        raise ValueError(f"path is {path}; animations are {' or '.join(ANIMATED)}")
+        raise ValueError(f"path is {path}: animations are {' or '.join(ANIMATED)}")
     if not frames:
-        raise ValueError("frames is empty; an animation has at least one")
+        raise ValueError("frames is empty: an animation has at least one")
     duration = max(_SHORTEST_FRAME, round(1000 * seconds / len(frames)))
     file_format = suffix[1:].upper()
     buffer = io.BytesIO()
@@ -97,6 +97,6 @@ def _content(picture: "Image.Image | Figure", suffix: str) -> bytes:
         picture = rendered(picture)
     file_format = Image.registered_extensions().get(suffix.lower(), "")
     if file_format not in Image.SAVE:
-        raise ValueError(f"path has suffix {suffix!r}; it must be one that Pillow writes, such as .png or .webp")
+        raise ValueError(f"path has suffix {suffix!r}: must be one that Pillow writes, such as .png or .webp")
     picture.save(buffer, format=file_format, **_OPTIONS.get(file_format, {}))
     return buffer.getvalue()

@@ -35,12 +35,12 @@ class Check:
     Attributes:
         law: its name.
         passed: whether the model obeys it.
-        found: the figures, in words.
+        details: the figures, in words.
     """
 
     law: str
     passed: bool
-    found: str
+    details: str
 
 
 def check(model: ImageModel, height: int, width: int, *, seed: int = 0) -> Iterator[Check]:
@@ -95,37 +95,37 @@ def causality(model: ImageModel, image: Tensor, generator: torch.Generator) -> C
     """
     rank = order(model, *image.shape[2:])
     # The last symbol of all, and any others.
-    where = torch.cat([rank.argmax()[None], torch.randperm(rank.numel(), generator=generator)])[:PLACES]
-    others = torch.randint(model.config.levels, (len(where), *rank.shape), generator=generator)
-    earlier = rank < rank.flatten()[where].view(-1, 1, 1, 1)  # (M, C, H, W)
+    targets = torch.cat([rank.argmax()[None], torch.randperm(rank.numel(), generator=generator)])[:PLACES]
+    others = torch.randint(model.config.levels, (len(targets), *rank.shape), generator=generator)
+    earlier = rank < rank.flatten()[targets].view(-1, 1, 1, 1)  # (M, C, H, W)
     mixed = torch.where(earlier, image.cpu(), others).to(model.device)
     with torch.no_grad():
         before = model.log_prob(image, per_pixel=True)
-        after = torch.cat([model.log_prob(one, per_pixel=True) for one in mixed.split(1)])
+        after = torch.cat([model.log_prob(image_changed, per_pixel=True) for image_changed in mixed.split(1)])
     changed = int((after != before).cpu()[earlier].sum())
 
     exact = copy.deepcopy(model).cpu().double()
     encoded = exact.encode(torch.cat([image.cpu(), others[:1]])).requires_grad_()
     outputs, seen_later, seen_earlier = exact.outputs(encoded), 0, 0
-    for place, past in zip(where.tolist()[:GRADIENTS], earlier, strict=False):
+    for place, past in zip(targets.tolist()[:GRADIENTS], earlier, strict=False):
         colour, row, col = (int(index) for index in torch.unravel_index(torch.tensor(place), rank.shape))
-        here = (..., slice(row, row + 1), slice(col, col + 1))
+        pixel = (..., slice(row, row + 1), slice(col, col + 1))
         # Up to a constant for each symbol, which may be anything.
-        logits = exact.head.logits(outputs[here], encoded[here])[:, colour].log_softmax(1)
+        logits = exact.head.logits(outputs[pixel], encoded[pixel])[:, colour].log_softmax(1)
         weights = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64)
         (gradient,) = torch.autograd.grad((logits * weights).sum(), encoded, retain_graph=True)
         seen = (gradient != 0).any(0)
         seen_later += int(seen[~past].sum())
         seen_earlier += int(seen[past].sum())
-    found = (
-        f"{changed} terms before {len(where)} places changed with what follows; "
-        f"gradients of {min(GRADIENTS, len(where))} distributions see {seen_later} later symbols"
+    details = (
+        f"{changed} terms before {len(targets)} places changed with what follows; "
+        f"gradients of {min(GRADIENTS, len(targets))} distributions see {seen_later} later symbols"
     )
     # Of few earlier symbols, none may be seen by chance, as ReLUs may be shut.
     blind = not seen_earlier and int(earlier[:GRADIENTS].sum()) > FEW
     if blind:
-        found += ", and nothing at all"
-    return Check("causality", changed == seen_later == 0 and not blind and bool(after.isfinite().all()), found)
+        details += ", and nothing at all"
+    return Check("causality", changed == seen_later == 0 and not blind and bool(after.isfinite().all()), details)
 
 
 def normalisation(model: ImageModel, image: Tensor, generator: torch.Generator, places: int = 2) -> Check:
@@ -145,14 +145,14 @@ def normalisation(model: ImageModel, image: Tensor, generator: torch.Generator, 
     by_rank, worst = rank.argsort(), 0.0
     for start in torch.randint(len(rank) - together + 1, (places,), generator=generator).tolist():
         chosen = by_rank[start : start + together]
-        many = image.cpu().flatten(1).repeat(len(values), 1)
-        many[:, chosen] = values
+        variants = image.cpu().flatten(1).repeat(len(values), 1)
+        variants[:, chosen] = values
         with torch.no_grad():
-            batches = many.view(-1, *image.shape[1:]).to(model.device).split(32)
+            batches = variants.view(-1, *image.shape[1:]).to(model.device).split(32)
             terms = torch.cat([model.log_prob(batch, per_pixel=True).cpu().flatten(1)[:, chosen] for batch in batches])
         worst = _most(worst, abs(float(terms.double().sum(1).exp().sum()) - 1))
-    found = f"{places} sums over {len(values)} values of {together} symbols: {worst:.0e} from 1 at most"
-    return Check("normalisation", worst < _tolerance(model), found)
+    details = f"{places} sums over {len(values)} values of {together} symbols: {worst:.0e} from 1 at most"
+    return Check("normalisation", worst < _tolerance(model), details)
 
 
 def agreement(model: ImageModel, image: Tensor) -> Check:
@@ -167,15 +167,15 @@ def agreement(model: ImageModel, image: Tensor) -> Check:
     """
     with torch.no_grad():
         whole = model(image).softmax(2)
-        own = whole.gather(2, image.unsqueeze(2)).squeeze(2)
-        worst = _most(0.0, float((model.log_prob(image, per_pixel=True).exp() - own).abs().max()))
+        chosen = whole.gather(2, image.unsqueeze(2)).squeeze(2)
+        worst = _most(0.0, float((model.log_prob(image, per_pixel=True).exp() - chosen).abs().max()))
         if model.head.continuous:
             inside = (image > 0) & (image < model.config.levels - 1)
             total = torch.zeros(image.shape, dtype=torch.float64)
             for part in range(STRIPS):
                 noise = torch.full(image.shape, (part + 0.5) / STRIPS)
                 total += model.log_terms(image, noise.to(image.device)).cpu().double().exp() / STRIPS
-            over = (total - own.cpu()).where(inside.cpu(), (total - own.cpu()).clamp(min=0))
+            over = (total - chosen.cpu()).where(inside.cpu(), (total - chosen.cpu()).clamp(min=0))
             worst = _most(worst, float(over.abs().mean()))
 
     def compare(logits: Tensor, rows: Tensor, cols: Tensor, colour: int) -> Tensor:
@@ -185,8 +185,8 @@ def agreement(model: ImageModel, image: Tensor) -> Check:
         return image[:, colour, rows, cols]
 
     scan(model, torch.zeros_like(image), compare)
-    found = f"{image.numel()} distributions: probabilities of scan, forward and log_prob {worst:.0e} apart at most"
-    return Check("agreement", worst < _tolerance(model), found)
+    details = f"{image.numel()} distributions: probabilities of scan, forward and log_prob {worst:.0e} apart at most"
+    return Check("agreement", worst < _tolerance(model), details)
 
 
 def _most(one: float, other: float) -> float:

@@ -246,7 +246,7 @@ class NativeScan:
             images: (B, C, H, W) int64, of which the pixels that are not free are known.
             free: (H, W) bool.
             decoder: of words.
-            exponentials: (N,) int64, see `pixelrnn.codec.tables`.
+            exponentials: (N,) int64, see `pixelrnn.codec.lookup`.
 
         Returns:
             Whether the words can be those of such images.

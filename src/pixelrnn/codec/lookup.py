@@ -1,4 +1,4 @@
-"""Tables of functions in fixed point, made of integers alone: the same on every machine.
+"""Look-up tables of functions in fixed point, made by integers alone: the same on every machine.
 
 Units: a number x is stored as the integer nearest to x · 2^12.
 """
@@ -55,8 +55,8 @@ def tanh() -> NDArray[np.int64]:
 @cache
 def exponential() -> NDArray[np.int64]:
     """exp(-n / 2^12) · 2^30, rounded down, for n = 0 …, up to where it is 0."""
-    found = [value >> EXTRA - EXP_BITS for value in _powers(1, 90_000)]
-    return np.array(found[: found.index(0) + 1], dtype=np.int64)
+    values = [value >> EXTRA - EXP_BITS for value in _powers(1, 90_000)]
+    return np.array(values[: values.index(0) + 1], dtype=np.int64)
 
 
 def _until(bits: int, values: list[int]) -> NDArray[np.int64]:
@@ -66,7 +66,7 @@ def _until(bits: int, values: list[int]) -> NDArray[np.int64]:
 @cache
 def digest() -> str:
     """SHA-256 of all tables, in hexadecimal: two machines with the same compute the same."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for table in (sigmoid(), tanh(), exponential()):
-        found.update(len(table).to_bytes(8, "little") + table.astype("<i8").tobytes())
-    return found.hexdigest()
+        content.update(len(table).to_bytes(8, "little") + table.astype("<i8").tobytes())
+    return content.hexdigest()
