@@ -16,7 +16,8 @@ import torch
 
 import pixelrnn_command
 from pixelrnn.config import MultiScaleConfig
-from pixelrnn.training.catalogue import Recipe, recipes
+from pixelrnn.training.catalogue import recipes
+from pixelrnn.training.recipe import Recipe
 
 __all__ = ["alone", "begin", "headed", "parsed", "parser_of", "peak_memory", "seconds", "side_of", "write"]
 

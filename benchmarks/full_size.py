@@ -25,7 +25,7 @@ from pixelrnn import Recipe, recipes
 from pixelrnn.cli.reproduce import machine
 from pixelrnn.evaluation.inspection import flops, parameter_count
 from pixelrnn.model.loading import make_model
-from pixelrnn.training.loop import make_learner, optimise
+from pixelrnn.training.learner import make_learner, optimise
 
 IMAGES = 60
 """Of each file that is made up."""

@@ -24,7 +24,7 @@ from pixelrnn import PixelRNN, kernels, recipes
 from pixelrnn.model.loading import make_model
 from pixelrnn.scanning.loop import Drawing, Scan, Steps, wave_count
 from pixelrnn.scanning.native import NativeScan, record
-from pixelrnn.training.catalogue import Recipe
+from pixelrnn.training.recipe import Recipe
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 

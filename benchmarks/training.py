@@ -27,8 +27,9 @@ from common import alone, begin, headed, parsed, parser_of, peak_memory, seconds
 from pixelrnn import ImageModel, MultiScalePixelRNN, kernels, recipes
 from pixelrnn.layers import DiagonalBiLSTM, MaskedConv2d, RowLSTM
 from pixelrnn.model.loading import make_model
-from pixelrnn.training.catalogue import Recipe, with_settings
-from pixelrnn.training.loop import make_learner, optimise
+from pixelrnn.training.learner import make_learner, optimise
+from pixelrnn.training.recipe import Recipe
+from pixelrnn.training.settings import with_settings
 
 DEFAULT = ["mnist-diagonal-bilstm", "mnist-row-lstm", "mnist-pixelcnn"]
 

@@ -25,9 +25,9 @@ from pixelrnn.model.loading import load as load
 from pixelrnn.model.multiscale import MultiScalePixelRNN as MultiScalePixelRNN
 from pixelrnn.model.pixel_rnn import PixelRNN as PixelRNN
 from pixelrnn.scanning.loop import scan as scan
-from pixelrnn.training.catalogue import Recipe as Recipe
-from pixelrnn.training.catalogue import TrainingConfig as TrainingConfig
 from pixelrnn.training.catalogue import recipes as recipes
+from pixelrnn.training.recipe import Recipe as Recipe
+from pixelrnn.training.recipe import TrainingConfig as TrainingConfig
 
 __version__ = "0.1.0"
 

@@ -195,7 +195,7 @@ def test_bad_settings_are_refused(refused, arguments, message):
 
 def test_sizes_may_be_more_or_fewer():
     recipe = pixelrnn.recipes()["mnist-multiscale"]
-    from pixelrnn.training.catalogue import with_settings
+    from pixelrnn.training.settings import with_settings
 
     more = with_settings(recipe, {"sizes": "1,7,14,28"}).model
     assert more.scales == (recipe.model.scales[0], *recipe.model.scales)

@@ -1,66 +1,54 @@
-"""Tables of the paper, run small: what is trained, gone on with and written down; and checks of a model."""
+"""Tables of the paper, run small: what is trained, gone on with and written down."""
 
 import dataclasses
-import importlib
 import json
 import shutil
+import signal
 
 import pytest
 
-from pixelrnn import recipes
-from pixelrnn.cli.commands import Stopped
-from pixelrnn.training.paper_tables import Row, Table, figure_of, markdown, read_result, tables
+from pixelrnn.cli import console
+from pixelrnn.cli.common import Stopped
+from pixelrnn.cli.reproduce import reproduce_table
+from pixelrnn.drawing import charts
+from pixelrnn.training.checkpoint import has_checkpoint
+from pixelrnn.training.metrics import read_metrics
+from pixelrnn.training.paper_results import figure_of, markdown, read_result
+from pixelrnn.training.paper_tables import QUICK, Row, Table, all_paper_tables
 
-REPRODUCE = importlib.import_module("pixelrnn.cli.reproduce")
+# On noise, a larger learning rate teaches networks to look at nothing, which is no way to pass the checks.
 TINY = {"layers": "1", "hidden": "3", "head": "3", "validations": "1", "batch": "2", "validation_images": "2"}
-TINY["learning_rate"] = "1e-6"  # on noise, a larger one teaches networks to look at nothing, which is no way to pass
-
+TINY["learning_rate"] = "1e-6"
 
 ROWS = (
     Row("first", "photos-row-lstm", TINY, 3.0),
     Row("second", "photos-pixelcnn", {**TINY, "head_kind": "gaussian_mixture", "components": "1"}),
 )
 TABLE = Table("tiny", "Tiny networks, bits/dim", ROWS, 0.01, "They learn nothing.")
-
-
-@pytest.fixture
-def tiny(monkeypatch, tmp_path):
-    """A table of two small networks that train for a moment, in a folder of its own."""
-    monkeypatch.setattr(REPRODUCE, "tables", lambda: {"tiny": TABLE})
-    monkeypatch.chdir(tmp_path)
-    return TABLE
+LENGTH = {"steps": 4}
 
 
 @pytest.fixture(scope="module")
 def data(small_data):
-    return small_data(levels=4, colours=3, height=4, width=5)
+    return str(small_data(levels=4, colours=3, height=4, width=5))
 
 
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
     """The folder of the table that was run; tests copy it before they change it."""
     folder = tmp_path_factory.mktemp("reproduced") / "tiny"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(REPRODUCE, "tables", lambda: {"tiny": TABLE})
-        REPRODUCE.reproduce("tiny", str(data), folder, False, None, None, 1)
+    reproduce_table(TABLE, data, folder, LENGTH, 1)
     return folder
 
 
-def test_each_table_is_of_recipes_with_settings_that_they_have():
-    for name, table in tables().items():
-        assert table.name == name
-        assert len({row.name for row in table.rows}) == len(table.rows) >= 3
-        assert len({row.changed().data for row in table.rows}) == 1
-        for row in table.rows:
-            config = row.changed().model
-            for key, value in row.settings.items():
-                assert str(getattr(config, key)).lower() == value
-    mnist = tables()["mnist"].rows
-    assert (
-        [row.paper for row in mnist] == [recipes()[row.recipe].paper for row in mnist] == [81.30, 80.54, 80.75, 79.20]
-    )
-    connections = [(row.changed().model.residual, row.changed().model.skip) for row in tables()["connections"].rows]
-    assert len(set(connections)) == 4
+@pytest.fixture
+def copy(done, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(done, tmp_path / "out")
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_table_is_run_and_written_down(done, data):
@@ -70,7 +58,9 @@ def test_a_table_is_run_and_written_down(done, data):
     assert " (as a probability of levels " in page
     assert "| *uniform* | 2.000 |" in page
     assert page.count("| pass |") == 2
+    assert page.count(" | 4 | ") == 2
     assert f"pixelrnn train photos-row-lstm --data {data} --set layers=1" in page
+    assert page.count("--steps 4 --threads 1") == 2
     assert (done / "results.png").stat().st_size > 10_000
     first, second = (read_result(row, done / row.name) for row in ROWS)
     assert first.checks == {"causality": True, "normalisation": True, "agreement": True}
@@ -79,77 +69,59 @@ def test_a_table_is_run_and_written_down(done, data):
     assert first.threads == 1
 
 
-@pytest.mark.parametrize(("steps", "label", "latest"), [(None, "minutes", 2.0), (60, "steps", 60)])
-def test_the_picture_has_an_axis_of_what_rows_have_alike(steps, label, latest, tiny, data, done, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(REPRODUCE.figures, "save", lambda figure, _: drawn.append(figure))
-    monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
-    out = shutil.copytree(done, tmp_path / "out")
-    for row in ROWS:
-        line = json.dumps({"kind": "validation", "step": 60, "seconds": 120.0, "loss": 3.0})
-        (out / row.name / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
-    REPRODUCE.reproduce("tiny", str(data), out, False, None, steps, 1)
+@pytest.mark.parametrize("length", [{"steps": 4}, {"minutes": 0.01}], ids=str)
+def test_the_picture_has_an_axis_of_what_rows_have_alike(length, data, tmp_path, monkeypatch):
+    drawn, real = [], charts.results
+
+    def results(*arguments, **options):
+        drawn.append(real(*arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(charts, "results", results)
+    one = dataclasses.replace(TABLE, rows=ROWS[:1])
+    reproduce_table(one, data, tmp_path / "out", length, 1)
     left = drawn[-1].axes[0]
-    assert left.get_xlabel() == label
-    assert [list(line.get_xdata()) for line in left.lines] == [[latest]] * len(ROWS)
+    (kind,) = length
+    assert left.get_xlabel() == kind
+    last = read_metrics(tmp_path / "out" / ROWS[0].name)[-1]
+    assert list(left.lines[0].get_xdata()) == [last["step"] if kind == "steps" else last["seconds"] / 60]
 
 
-def test_what_is_done_is_not_done_again(run, tiny, data, done, tmp_path, monkeypatch):
-    out = shutil.copytree(done, tmp_path / "out")
-    (out / "results.md").unlink()
-    monkeypatch.setattr(REPRODUCE, "train", None)
-    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 0
-    assert (out / "results.md").read_bytes() == (done / "results.md").read_bytes()
+def test_what_is_done_is_not_done_again(copy, done, data):
+    (copy / "results.md").unlink()
+    reproduce_table(TABLE, data, copy, LENGTH)
+    before = contents(done)
+    assert {name: content for name, content in contents(copy).items() if not name.endswith("png")} == {
+        name: content for name, content in before.items() if not name.endswith("png")
+    }
 
 
-def test_a_table_that_was_stopped_goes_on(run, tiny, data, done, tmp_path, monkeypatch):
-    out = shutil.copytree(done, tmp_path / "out")
-    (out / tiny.rows[0].name / "reproduced.json").unlink()  # as if it had been stopped in its checks
-    shutil.rmtree(out / tiny.rows[1].name)
-    real, calls = REPRODUCE.train, []
+def test_a_table_that_was_stopped_goes_on(copy, done, data, monkeypatch):
+    first, second = (copy / row.name for row in ROWS)
+    (first / "reproduced.json").unlink()  # as if it had been stopped in its checks
+    shutil.rmtree(second)
 
-    def stopping(*arguments, **options):
-        calls.append(options["resume"])
-        if len(calls) == 2:
-            raise Stopped("stopped after step 3", "pixelrnn train --resume")
-        return real(*arguments, **options)
+    def report(display, record):
+        if record["step"] == 1:
+            signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(REPRODUCE, "train", stopping)
-    stopped = run("reproduce", "tiny", "--data", data, "--out", out)
-    assert stopped.status == 130
-    assert stopped.err.endswith("stopped after step 3\ngo on with: the same command\n")
-    assert "| second |" not in (out / "results.md").read_text(encoding="utf-8")
-    assert run("reproduce", "tiny", "--data", data, "--out", out).status == 0
-    assert calls == [True, False, False]
-    assert "| second |" in (out / "results.md").read_text(encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(console.TrainingDisplay, "report", report)
+        with pytest.raises(Stopped, match=r"stopped after step 1; everything is saved in .*\ngo on with: the same"):
+            reproduce_table(TABLE, data, copy, LENGTH)
+    assert has_checkpoint(second)
+    assert "| second |" not in (copy / "results.md").read_text(encoding="utf-8")
+    reproduce_table(TABLE, data, copy, LENGTH)
+    for row in ROWS:
+        ours, whole = (folder / row.name for folder in (copy, done))
+        assert (ours / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+        assert read_result(row, ours).test["nats"] == read_result(row, whole).test["nats"]
 
 
 def test_a_law_that_is_broken_is_written_down(done):
     result = read_result(ROWS[0], done / ROWS[0].name)
     page = markdown(TABLE, [dataclasses.replace(result, checks={"causality": False, "agreement": True})], "bits/dim")
     assert "FAIL: causality |" in page
-
-
-@pytest.mark.parametrize(
-    ("options", "folder", "expected"),
-    [
-        ({}, "tiny", {"minutes": 0.01}),
-        ({"quick": True}, "tiny-quick", {"minutes": pytest.approx(0.0002)}),
-        ({"minutes": 3}, "tiny", {"minutes": 3}),
-        ({"steps": 7}, "tiny", {"steps": 7}),
-    ],
-)
-def test_runs_have_a_folder_and_a_length(options, folder, expected, tiny, data, monkeypatch):
-    given = {"quick": False, "minutes": None, "steps": None, "threads": None, **options}
-    ran = []
-    monkeypatch.setattr(REPRODUCE, "_dataset", lambda *_: data)
-    monkeypatch.setattr(REPRODUCE, "_check_same", lambda *_: None)
-    monkeypatch.setattr(REPRODUCE, "_run", lambda row, data, path, length, threads: ran.append((path, length)))
-    monkeypatch.setattr(REPRODUCE, "read_result", lambda *_: None)
-    monkeypatch.setattr(REPRODUCE, "_write", lambda *_: None)
-    REPRODUCE.reproduce("tiny", None, None, **given)
-    assert [path.parent.name for path, _ in ran] == [folder] * 2
-    assert [length for _, length in ran] == [expected] * 2
 
 
 @pytest.mark.parametrize(
@@ -164,69 +136,85 @@ def test_runs_have_a_folder_and_a_length(options, folder, expected, tiny, data, 
         ("metrics.jsonl", "{}"),
     ],
 )
-def test_a_damaged_run_is_named(refused, tiny, data, done, tmp_path, name, content):
-    out = shutil.copytree(done, tmp_path / "out")
-    (out / ROWS[1].name / name).write_text(content)
-    assert f"out/{ROWS[1].name}: damaged" in refused("reproduce", "tiny", "--data", data, "--out", out)
+def test_a_damaged_run_is_named(copy, data, name, content):
+    (copy / ROWS[1].name / name).write_text(content)
+    with pytest.raises(ValueError, match=f"out/{ROWS[1].name}: damaged"):
+        reproduce_table(TABLE, data, copy, LENGTH)
 
 
-def test_damaged_baselines_are_named(refused, tiny, data, done, tmp_path):
-    out = shutil.copytree(done, tmp_path / "out")
-    (out / "baselines.json").write_text('{"baselines": [{}]}')
-    assert "baselines.json: damaged" in refused("reproduce", "tiny", "--data", data, "--out", out)
+def test_damaged_baselines_are_named(copy, data):
+    (copy / "baselines.json").write_text('{"baselines": [{}]}')
+    with pytest.raises(ValueError, match=r"baselines\.json: damaged"):
+        reproduce_table(TABLE, data, copy, LENGTH)
 
 
-def test_a_table_is_of_one_data_set_and_one_length(refused, tiny, data, small_data, done, tmp_path):
-    out = shutil.copytree(done, tmp_path / "out")
-    other = small_data(levels=4, colours=3, height=4, width=5, seed=1)
-    assert "was begun with" in refused("reproduce", "tiny", "--data", other, "--out", out)
-    (out / "table.json").write_text("")
-    assert "was begun with , not with" in refused("reproduce", "tiny", "--data", data, "--out", out)
-    message = refused("reproduce", "tiny", "--data", data, "--minutes", 5, "--out", out)
-    assert '"minutes": 5.0' in message
-    assert "another folder with --out" in message
+def test_a_table_is_of_one_data_set_and_one_length(copy, data, small_data):
+    other = str(small_data(levels=4, colours=3, height=4, width=5, seed=1))
+    with pytest.raises(ValueError, match="was begun with"):
+        reproduce_table(TABLE, other, copy, LENGTH)
+    with pytest.raises(ValueError, match=r'"minutes": 5.*another folder with --out'):
+        reproduce_table(TABLE, data, copy, {"minutes": 5})
+    (copy / "table.json").write_text("")
+    with pytest.raises(ValueError, match="was begun with , not with"):
+        reproduce_table(TABLE, data, copy, LENGTH)
 
 
-def test_runs_may_be_of_so_many_steps(run, tiny, data, tmp_path):
-    ran = run("reproduce", "tiny", "--data", data, "--steps", 3, "--threads", 1, "--out", tmp_path / "out")
-    assert ran.status == 0
-    page = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
-    assert page.count("--steps 3 --threads 1") == 2
-    assert page.count(" | 3 | ") == 2
+@pytest.mark.parametrize(
+    ("counts", "levels", "message"),
+    [
+        ((24, 8, 6), 2, "images with more than two levels"),
+        ((24, 8, 1), 4, "has 1 test images: a table needs at least 2"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused_before_training(small_data, tmp_path, counts, levels, message):
+    unfit = str(small_data(levels=levels, colours=3, counts=counts))
+    with pytest.raises(ValueError, match=message):
+        reproduce_table(TABLE, unfit, tmp_path / "out", LENGTH)
+    assert not (tmp_path / "out").exists()
 
 
-def test_two_lengths_are_refused(refused, tiny, data):
-    assert "give one of them" in refused("reproduce", "tiny", "--data", data, "--steps", 3, "--minutes", 1)
-    assert "give one of them" in refused("reproduce", "tiny", "--data", data, "--steps", 3, "--quick")
+# The command.
 
 
-def test_data_that_do_not_fit_are_refused_before_training(refused, tiny, small_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(REPRODUCE, "train", None)
-    binary = small_data(levels=2, colours=3)
-    assert "images with more than two levels" in refused("reproduce", "tiny", "--data", binary)
-    few = small_data(levels=4, colours=3, counts=(24, 8, 1))
-    assert "has 1 test images: a table needs at least 2" in refused("reproduce", "tiny", "--data", few)
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize(
+    ("options", "folder", "length"),
+    [
+        ([], "depth", {"minutes": 30}),
+        (["--quick"], "depth-quick", {"minutes": pytest.approx(30 * QUICK)}),
+        (["--minutes", 3], "depth", {"minutes": 3}),
+        (["--steps", 7], "depth", {"steps": 7}),
+        (["--steps", 7, "--out", "mine"], "mine", {"steps": 7}),
+    ],
+    ids=str,
+)
+def test_a_table_has_a_folder_and_a_length(run, data, tmp_path, monkeypatch, options, folder, length):
+    """Its first run is stopped at its first step: by then all is written down."""
+    assert all_paper_tables()["depth"].minutes == 30
+
+    def report(display, record):
+        if record["kind"] == "train":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(console.TrainingDisplay, "report", report)
+    ran = run("reproduce", "depth", "--data", data, *options, "--threads", 1)
+    assert ran.status == 130
+    assert ran.err.endswith("\ngo on with: the same command\n")
+    out = tmp_path / folder if folder == "mine" else tmp_path / "runs" / "reproduce" / folder
+    begun = json.loads((out / "table.json").read_text())
+    assert {key: begun[key] for key in begun.keys() & {"minutes", "steps"}} == length
+    settings = json.loads((out / all_paper_tables()["depth"].rows[0].name / "run.json").read_text())
+    assert {key: settings["training"][key] for key in length} == length
+    assert settings["sitting"]["threads"] == 1
+
+
+def test_two_lengths_are_refused(refused, data):
+    assert "give one of them" in refused("reproduce", "depth", "--data", data, "--steps", 3, "--minutes", 1)
+    assert "give one of them" in refused("reproduce", "depth", "--data", data, "--steps", 3, "--quick")
 
 
 def test_a_table_that_does_not_exist(refused):
     assert "there is no table 'cifar': the tables are mnist, photographs" in refused("reproduce", "cifar")
 
 
-def test_missing_photographs_are_named(refused, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_missing_photographs_are_named(refused):
     assert "data 'photos.npz': no such file" in refused("reproduce", "depth")
-
-
-def test_check_passes_sound_models_and_fails_others(run, small_model, tmp_path, monkeypatch):
-    small_model("diagonal_bilstm").save(tmp_path / "model")
-    ran = run("check", tmp_path / "model", "--height", 5, "--width", 6)
-    assert ran.status == 0
-    assert ran.out.count("passed") == 3
-    found = json.loads(run("check", tmp_path / "model", "--height", 5, "--width", 6, "--json").out)
-    assert [each["law"] for each in found] == ["causality", "normalisation", "agreement"]
-    broken = [dataclasses.replace(each, passed=False) for each in REPRODUCE.check(small_model(), 2, 2)]
-    monkeypatch.setattr(REPRODUCE, "check", lambda *_, **__: iter(broken))
-    ran = run("check", tmp_path / "model")
-    assert ran.status == 1
-    assert ran.out.count("FAILED") == 3

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import importlib
 import io
 import json
 import os
@@ -19,9 +18,6 @@ from pixelrnn.drawing import charts
 from tests.training.training_runs import flip_bit, same_result
 
 from .helpers import TINY, data_of
-
-TRAIN = importlib.import_module("pixelrnn.cli.train")  # `commands.train` is the function in it.
-
 
 # Train.
 
@@ -79,14 +75,7 @@ def references(monkeypatch):
     return drawn
 
 
-def test_train_on_the_embedded_digits(run, references, monkeypatch):
-    def load(spec):
-        digits = pixelrnn.load_dataset(spec)
-        return dataclasses.replace(
-            digits, train=digits.train[:64], validation=digits.validation[:16], test=digits.test[:16]
-        )
-
-    monkeypatch.setattr(TRAIN, "load_dataset", load)
+def test_train_on_the_embedded_digits(run, references):
     ran = run("train", "mnist-diagonal-bilstm-1", "--steps", 4, "--out", "m", *TINY)
     assert ran.status == 0, ran
     assert re.findall(r"paper: (.*?)  +(\S+)", ran.out) == [
@@ -107,12 +96,14 @@ def test_the_figure_of_the_paper_is_for_its_own_data_only(run, references, data)
     assert references == [None]
 
 
-def test_steps_among_the_settings_are_the_length_too(refused, data, monkeypatch):
-    def training(model, config, *arguments, **options):
-        raise ValueError(f"{config.steps} steps, {config.minutes} minutes")
-
-    monkeypatch.setattr(TRAIN, "run_training", training)
-    assert "2 steps, 0.0 minutes" in refused("train", "demo", "--data", data, "--set", "steps=2", *TINY)
+@pytest.mark.parametrize("length", [["--steps", 2], ["--set", "steps=2"]], ids=str)
+def test_steps_are_the_length_of_a_recipe_that_goes_by_the_clock(run, data, length):
+    assert pixelrnn.recipes()["demo"].training.minutes > 0
+    ran = run("train", "demo", "--data", data, *length, "--out", "m", "--no-test", *TINY)
+    assert ran.status == 0
+    assert "2 steps on cpu" in ran.out
+    assert "step       2" in ran.out
+    assert pixelrnn.load("m").provenance["training"]["minutes"] == 0
 
 
 def test_train_goes_on_after_a_stop(run, data, tmp_path, monkeypatch):
@@ -133,6 +124,25 @@ def test_train_goes_on_after_a_stop(run, data, tmp_path, monkeypatch):
     assert run("train", "--resume", "--out", "stopped").status == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped")]
     assert weights[0] == weights[1]
+
+
+def test_a_resumed_run_leaves_the_very_same_model(run, small_data, tmp_path):
+    small_data().rename(tmp_path / "mine.npz")
+    arguments = [
+        "train",
+        "demo",
+        "--data",
+        "mine.npz",
+        "--set=validations=1",
+        *TINY[:-2],
+        "--set=warmup=1",
+        "--no-test",
+    ]
+    assert run(*arguments, "--steps", 4, "--out", "whole").status == 0
+    assert run(*arguments, "--steps", 2, "--out", "longer").status == 0
+    assert pixelrnn.load("longer").provenance["data"] == "mine.npz"
+    assert run("train", "--resume", "--out", "longer", "--steps", 4, "--no-test").status == 0
+    assert pixelrnn.load("longer").provenance == pixelrnn.load("whole").provenance
 
 
 def test_a_run_can_be_made_longer(run, data):

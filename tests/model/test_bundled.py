@@ -11,7 +11,8 @@ import torch
 import pixelrnn
 from pixelrnn.evaluation.laws import check
 from pixelrnn.evaluation.likelihood import evaluate, evenly_spaced
-from pixelrnn.training.catalogue import TrainingConfig, with_settings
+from pixelrnn.training.recipe import TrainingConfig
+from pixelrnn.training.settings import with_settings
 
 BUNDLED = pixelrnn.models()
 MNIST = [name for name, each in BUNDLED.items() if each.provenance["data"] == "mnist-binary"]

@@ -13,7 +13,7 @@ from pixelrnn.model.network import Network
 from pixelrnn.model.upsampling import Upsampling
 from pixelrnn.scanning.loop import Steps
 from pixelrnn.scanning.native import NativeScan
-from pixelrnn.training import loop as training
+from pixelrnn.training.loop import Run
 from tests.model.model_folders import change_content
 from tests.model.multiscale_models import all_images, images_of, make, seeded
 from tests.test_laws import NETWORKS, keep_relus_open, shake
@@ -298,7 +298,7 @@ def test_training_refuses_images_of_another_size_before_it_writes(tmp_path):
     config = MultiScaleConfig(sizes=(2, 4), scales=(NETWORK, NETWORK))
     images = torch.zeros(4, 1, 6, 6, dtype=torch.uint8).numpy()
     with pytest.raises(ValueError, match="images of 6 × 6: with sizes 2, 4 they must be 4 × 4"):
-        training.train(config, pixelrnn.TrainingConfig(steps=1), images, images, tmp_path / "run")
+        Run(config, pixelrnn.TrainingConfig(steps=1), images, images, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -306,9 +306,9 @@ def test_a_checkpoint_of_one_scale_is_not_that_of_another(tmp_path):
     config = MultiScaleConfig(sizes=(2, 4), scales=(NETWORK, NETWORK))
     images = torch.zeros(4, 1, 4, 4, dtype=torch.uint8).numpy()
     how = pixelrnn.TrainingConfig(steps=1, validations=1)
-    training.train(config, how, images, images, tmp_path, only=4)
+    Run(config, how, images, images, tmp_path, only=4).start()
     with pytest.raises(CheckpointError, match="scale is 4 there and None here"):
-        training.train(config, how, images, images, tmp_path, resume=True)
+        Run(config, how, images, images, tmp_path).resume()
 
 
 @pytest.fixture

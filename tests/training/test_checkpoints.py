@@ -3,20 +3,20 @@
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from pixelrnn import PixelRNN
 from pixelrnn.errors import CheckpointError, TrainingError
-from pixelrnn.training.checkpoint import Checkpoints, Progress
+from pixelrnn.training.checkpoint import Checkpoints
+from pixelrnn.training.schedule import Progress
 from tests.training.training_runs import (
-    MODEL,
+    BEFORE,
+    LAST,
     SHORT,
     Cut,
     after_update,
+    contents,
     cut_at,
     flip_bit,
     go,
@@ -30,18 +30,10 @@ from tests.training.training_runs import (
     stopped,
     tensors,
     validation,
-    validations,
     weights_of,
 )
 
 __all__ = ["after_update", "cut_at", "go", "images", "stopped", "validation"]
-
-LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
-OF_0_1 = Path(__file__).parent / "data" / "checkpoint-of-0.1.safetensors"
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # Damage.
@@ -140,8 +132,8 @@ def spoiled(value):
         (replaced("average/first.bias", lambda value: value.double()), "average/first.bias is of type F64"),
         (replaced("optimiser/step", lambda value: value.int()), "optimiser/step is of type I32"),
         (replaced("optimiser/square_avg", lambda value: value.half()), "optimiser/square_avg is of type F16"),
-        (replaced("model/first.weight", spoiled), "model/first.weight holds values that are not finite"),
-        (replaced("average/first.bias", lambda bias: bias / 0), "average/first.bias holds values that are not finite"),
+        (replaced("model/first.weight", spoiled), "model/.*first.weight holds values that are not finite"),
+        (replaced("average/first.bias", lambda bias: bias / 0), "average/.*first.bias holds .* not finite numbers"),
         (replaced("optimiser/square_avg", spoiled), "optimiser/square_avg holds values that are not finite"),
     ],
 )  # fmt: skip
@@ -163,7 +155,7 @@ def test_sizes_are_checked_before_memory_is_taken(go, stopped, tmp_path):
     with file.open("wb") as opened:
         opened.write(len(text).to_bytes(8, "little") + text)
         opened.truncate(8 + len(text) + 2**33)
-    with pytest.raises(CheckpointError, match=r"damaged checkpoint: average/first.bias has nothing"):
+    with pytest.raises(CheckpointError, match=r"damaged checkpoint: average/.*first.bias has nothing"):
         go(resume=True)
 
 
@@ -194,6 +186,11 @@ def test_a_header_that_cannot_be_right_is_refused_without_a_checksum(go, stopped
     with pytest.raises(CheckpointError, match=message) as caught:
         go(resume=True)
     assert "\n" not in str(caught.value)
+
+
+def test_there_must_be_something_to_resume(go):
+    with pytest.raises(CheckpointError, match=r"checkpoint.safetensors: no checkpoint to resume from"):
+        go(resume=True)
 
 
 def test_a_model_is_not_a_checkpoint(go, stopped, tmp_path):
@@ -336,78 +333,3 @@ def test_an_optimiser_that_is_not_finite_is_not_saved(go, after_update, tmp_path
     with pytest.raises(TrainingError, match=r"step 5: optimiser/square_avg holds values that are not finite"):
         go(dataclasses.replace(SHORT, validations=1))
     assert progress(tmp_path / "run")["step"] == 4
-
-
-# Of version 0.1.
-
-
-@pytest.fixture
-def of_0_1(tmp_path):
-    (tmp_path / "run").mkdir()
-    shutil.copy(OF_0_1, tmp_path / "run" / LAST)
-    return dataclasses.replace(SHORT, optimiser="adam")
-
-
-def test_a_run_of_version_0_1_goes_on(go, of_0_1, tmp_path):
-    go(of_0_1, folder="whole")
-    go(of_0_1, resume=True)
-    for name, value in tensors(tmp_path / "whole").items():
-        torch.testing.assert_close(tensors(tmp_path / "run")[name], value, rtol=1e-4, atol=1e-6)
-    ours, whole = validations(tmp_path / "run"), validations(tmp_path / "whole")
-    assert ours[-1] == (8, pytest.approx(whole[-1][1], rel=1e-5))
-    assert header(tmp_path / "run" / LAST)["__metadata__"]["format"] == "pixelrnn-checkpoint-3"
-
-
-def test_a_run_from_before_a_config_got_another_field_goes_on(go, of_0_1, tmp_path):
-    file = tmp_path / "run" / LAST
-    identity = json.loads(header(file)["__metadata__"]["identity"])
-    for name in ("head_kind", "components"):
-        del identity[name]
-    rewrite_checkpoint(file, identity=json.dumps(identity))
-    go(dataclasses.replace(of_0_1, steps=6), resume=True)
-    assert progress(tmp_path / "run")["step"] == 6
-
-
-def test_a_run_from_before_of_another_network_does_not(go, of_0_1, tmp_path):
-    file = tmp_path / "run" / LAST
-    identity = json.loads(header(file)["__metadata__"]["identity"])
-    del identity["head_kind"]
-    rewrite_checkpoint(file, identity=json.dumps({**identity, "hidden": 77}))
-    with pytest.raises(CheckpointError, match="hidden is 77 there"):
-        go(of_0_1, resume=True)
-
-
-# Of another run.
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"model": dataclasses.replace(MODEL, network="pixelcnn")}, "network is row_lstm there and pixelcnn here"),
-        ({"model": dataclasses.replace(MODEL, hidden=4)}, "hidden is 3 there and 4 here"),
-        ({"config": dataclasses.replace(SHORT, seed=1)}, "seed is 0 there and 1 here"),
-        ({"config": dataclasses.replace(SHORT, batch=5)}, "batch is 4 there and 5 here"),
-        ({"config": dataclasses.replace(SHORT, optimiser="adam")}, "optimiser is rmsprop there and adam here"),
-        ({"images": np.zeros((18, 1, 4, 5), np.uint8)}, "the checksum of the images is"),
-        ({"images": np.zeros((19, 1, 4, 5), np.uint8)}, r"the shape of the images is \[18, 1, 4, 5\] there and \[19"),
-    ],
-    ids=str,
-)
-def test_a_checkpoint_of_another_run_is_refused(go, stopped, tmp_path, options, message):
-    before = contents(tmp_path / "run")
-    with pytest.raises(CheckpointError, match=f"belongs to another run: {message}") as caught:
-        go(resume=True, **options)
-    assert "\n" not in str(caught.value)
-    assert contents(tmp_path / "run") == before
-
-
-def test_there_must_be_something_to_resume(go):
-    with pytest.raises(CheckpointError, match=r"checkpoint.safetensors: no checkpoint to resume from"):
-        go(resume=True)
-
-
-def test_a_model_can_be_read_of_a_run_that_was_stopped(go, cut_at, tmp_path):
-    cut_at(5)
-    with pytest.raises(Cut):
-        go()
-    assert PixelRNN.load(tmp_path / "run").config == MODEL

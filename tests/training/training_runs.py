@@ -10,7 +10,10 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from pixelrnn import ModelConfig, TrainingConfig
-from pixelrnn.training.loop import train
+from pixelrnn.model.weight_names import version_1_name
+from pixelrnn.training.checkpoint import BEFORE as BEFORE
+from pixelrnn.training.checkpoint import LAST as LAST
+from pixelrnn.training.loop import Run
 
 NETWORKS = ["pixelcnn", "row_lstm", "diagonal_bilstm"]
 MODEL = ModelConfig(network="row_lstm", layers=1, hidden=3, head=4)
@@ -29,6 +32,16 @@ def images():
 @pytest.fixture(scope="module")
 def validation():
     return np.random.default_rng(1).integers(2, size=(6, 1, 4, 5), dtype=np.uint8)
+
+
+def train(*arguments, resume=False, **options):
+    """Start or resume a run, and do all of it."""
+    run = Run(*arguments, **options)
+    if resume:
+        run.resume()
+    else:
+        run.start()
+    return run.train()
 
 
 @pytest.fixture
@@ -116,7 +129,7 @@ def stopped(go, cut_at):
     cut_at(None)
 
 
-def tensors(folder, name="checkpoint.safetensors"):
+def tensors(folder, name=LAST):
     return safetensors.torch.load((folder / name).read_bytes())
 
 
@@ -142,12 +155,16 @@ def validations(folder):
     return [(entry["step"], entry["loss"]) for entry in metrics(folder) if entry["kind"] == "validation"]
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def header(file):
     content = file.read_bytes()
     return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
 
 
-def progress(folder, name="checkpoint.safetensors"):
+def progress(folder, name=LAST):
     return json.loads(header(folder / name)["__metadata__"]["progress"])
 
 
@@ -163,4 +180,8 @@ def rewrite_checkpoint(file, *, change=lambda tensors: tensors, **metadata):
     old = {"format": "pixelrnn-checkpoint-2"}
     kept = {name: header(file)["__metadata__"][name] for name in ("progress", "identity")}
     texts = {name: text for name, text in (kept | old | metadata).items() if text is not None}
-    file.write_bytes(safetensors.torch.save(change(safetensors.torch.load(file.read_bytes())), texts))
+    tensors = {}
+    for name, value in safetensors.torch.load(file.read_bytes()).items():
+        group, _, weight = name.partition("/")
+        tensors[f"{group}/{version_1_name(weight)}"] = value
+    file.write_bytes(safetensors.torch.save(change(tensors), texts))

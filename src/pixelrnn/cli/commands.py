@@ -14,6 +14,7 @@ from pixelrnn.cli.show import info as info
 from pixelrnn.cli.show import list_models as list_models
 from pixelrnn.cli.show import list_recipes as list_recipes
 from pixelrnn.cli.show import prepare_photos as prepare_photos
+from pixelrnn.cli.train import Request as Request
 from pixelrnn.cli.train import train as train
 from pixelrnn.cli.use import complete as complete
 from pixelrnn.cli.use import evaluate_model as evaluate_model
@@ -24,6 +25,7 @@ from pixelrnn.cli.use import surprise as surprise
 
 __all__ = [
     "USER_ERRORS",
+    "Request",
     "Stopped",
     "check_model",
     "complete",

@@ -13,11 +13,11 @@ from pixelrnn.config import Config, ModelConfig
 from pixelrnn.data import Dataset, load_dataset
 from pixelrnn.errors import TrainingError
 from pixelrnn.evaluation.likelihood import Dequantised, Evaluation, Scorer, evaluate
+from pixelrnn.evaluation.units import unit_of
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import load
 from pixelrnn.model.multiscale import MultiScalePixelRNN
 from pixelrnn.training.catalogue import recipes
-from pixelrnn.training.loop import unit_of
 
 __all__ = [
     "USER_ERRORS",

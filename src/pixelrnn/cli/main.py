@@ -77,18 +77,20 @@ def train(
     if "steps" in changes:
         changes["minutes"] = "0"
     commands.train(
-        recipe,
-        data,
-        out,
-        changes,
-        resume=resume,
-        overwrite=overwrite,
-        scale=scale,
-        device=device,
-        threads=threads,
-        test=test,
-        tensorboard=tensorboard,
-        as_json=as_json,
+        commands.Request(
+            recipe,
+            data,
+            out,
+            changes,
+            resume=resume,
+            overwrite=overwrite,
+            scale=scale,
+            device=device,
+            threads=threads,
+            test=test,
+            tensorboard=tensorboard,
+            as_json=as_json,
+        )
     )
 
 

@@ -14,13 +14,13 @@ from pixelrnn.cli.common import check_out, dataset_of, generator_of, load_model
 from pixelrnn.data import prepare
 from pixelrnn.drawing import figures, saving
 from pixelrnn.evaluation import inspection
+from pixelrnn.evaluation.units import unit_of
 from pixelrnn.model.bundled import models
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import make_model
 from pixelrnn.model.multiscale import MultiScalePixelRNN
 from pixelrnn.training.catalogue import recipes
-from pixelrnn.training.loop import unit_of
-from pixelrnn.training.paper_tables import figure_of
+from pixelrnn.training.paper_results import figure_of
 
 __all__ = ["draw_contexts", "draw_softmax", "info", "list_models", "list_recipes", "prepare_photos", "size_of"]
 

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelrnn.evaluation.units import bits_per_dim as bits_per_dim
+
 __all__ = [
     "Dequantised",
     "Evaluation",
@@ -21,11 +23,6 @@ __all__ = [
     "evaluate",
     "evenly_spaced",
 ]
-
-
-def bits_per_dim(nats: float, dims: int) -> float:
-    """Convert nats an image to bits a dimension, where a dimension is one colour of one pixel."""
-    return nats / (dims * math.log(2))
 
 
 def evenly_spaced(images: NDArray[np.uint8], count: int | None) -> NDArray[np.uint8]:

@@ -1,133 +1,16 @@
-"""Named experiments: a network, a data set, and how to train one on the other.
-
-Every row of the paper's Table 1 is here, MNIST with each network, and a demo of a few minutes. `with_settings` changes
-any field by name.
-"""
+"""Named experiments: every row of the paper's Table 1, MNIST with each network, and a demo of a few minutes."""
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
 
-from pixelrnn.config import Config, ModelConfig, MultiScaleConfig, NetworkName
-from pixelrnn.data.augmentation import AUGMENTATIONS, Augmentation
+from pixelrnn.config import ModelConfig, MultiScaleConfig, NetworkName
+from pixelrnn.training.recipe import Recipe, TrainingConfig
 
-__all__ = ["Recipe", "TrainingConfig", "recipes", "with_settings"]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
-
-    Attributes:
-        steps: length of the run in optimiser steps; ignored if `minutes` is given.
-        minutes: length of the run by the clock; 0 to count steps. A run by the clock cannot be repeated exactly.
-        batch: images a step.
-        optimiser: "rmsprop" (the paper's) or "adam".
-        learning_rate: its highest value.
-        warmup: steps over which it rises from zero.
-        final_learning_rate: the fraction of it at the end of a cosine decay.
-        weight_decay: the part of every weight that is taken from it in a step, for each unit of the learning rate.
-        clip: the largest norm of the gradient of mean nats an image; larger ones are scaled down.
-        average: decay of the moving average of the weights, which is what is evaluated and saved; 0 for none.
-        validations: how often to validate, evenly over the run and at its end; by the clock less often, if what lies
-            between two of them were less than four times as long as one.
-        validation_images: how many images of the validation split to use, the same each time.
-        checkpoint_seconds: time between checkpoints.
-        seed: of the initial weights, the order of the data and its augmentation.
-        augment: "none" (the paper's), "flips" or "colours"; see `pixelrnn.data.augmentation`.
-        precision: "float32", or "bf16": large products are of bfloat16 in training, with sums, states and weights in
-            float32; "auto" is bf16 where there is a unit for it. What is evaluated is always float32.
-
-    Raises:
-        ValueError, TypeError: a field out of its range or of another type.
-    """
-
-    steps: int = 10_000
-    minutes: float = 0.0
-    batch: int = 16
-    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    final_learning_rate: float = 0.01
-    weight_decay: float = 0.0
-    clip: float = 50.0
-    average: float = 0.999
-    validations: int = 10
-    validation_images: int = 500
-    checkpoint_seconds: float = 60.0
-    seed: int = 0
-    augment: Augmentation = "none"
-    precision: Literal["float32", "bf16", "auto"] = "float32"
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kinds = (int, float) if field.type is float else (int,) if field.type is int else (str,)
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                raise TypeError(f"{field.name}={value!r}: must be a {'number' if kinds != (str,) else 'word'}")
-        if self.optimiser not in ("rmsprop", "adam"):
-            raise ValueError(f"optimiser={self.optimiser!r}: must be 'rmsprop' or 'adam'")
-        if self.augment not in AUGMENTATIONS:
-            raise ValueError(f"augment={self.augment!r}: must be one of {', '.join(map(repr, AUGMENTATIONS))}")
-        if self.precision not in ("float32", "bf16", "auto"):
-            raise ValueError(f"precision={self.precision!r}: must be 'float32', 'bf16' or 'auto'")
-        limits: dict[str, tuple[float, float]] = {
-            "steps": (1, 1e12),
-            "minutes": (0, 1e9),
-            "batch": (1, 1e9),
-            "learning_rate": (1e-12, 1e3),
-            "warmup": (0, 1e12),
-            "final_learning_rate": (0, 1),
-            "weight_decay": (0, 1e3),
-            "clip": (1e-12, 1e30),
-            "average": (0, 1 - 1e-9),
-            "validations": (1, 1e6),
-            "validation_images": (1, 1e12),
-            "checkpoint_seconds": (0, 1e9),
-            "seed": (0, 2**63 - 1),
-        }
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}={getattr(self, name)}: must be from {low:g} to {high:g}")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A named experiment.
-
-    Attributes:
-        name: what the command line calls it.
-        model: the network, or those of several scales.
-        training: how it is trained.
-        data: where its images come from, as `pixelrnn.data.load_dataset` understands it.
-        summary: one line for people.
-        paper: the paper's test figure for this experiment, in the paper's unit (nats for binary images, else bits a
-            dimension); None where it has none.
-
-    Raises:
-        TypeError: a field of another type.
-    """
-
-    name: str
-    model: Config
-    training: TrainingConfig
-    data: str
-    summary: str
-    paper: float | None
-
-    def __post_init__(self) -> None:
-        for name in ("name", "data", "summary"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name}={getattr(self, name)!r}: must be a word")
-        if isinstance(self.paper, bool) or not isinstance(self.paper, int | float | None):
-            raise TypeError(f"paper={self.paper!r}: must be a number, or None")
+__all__ = ["recipes"]
 
 
 def recipes() -> dict[str, Recipe]:
     """All recipes by name."""
-    found = [
+    known = [
         _demo(),
         _mnist("mnist-pixelcnn", "pixelcnn", "PixelCNN", 81.30, hidden=32, kernel=7),
         _mnist("mnist-row-lstm", "row_lstm", "Row LSTM", 80.54, kernel=5, weight_decay=0.02),
@@ -147,7 +30,7 @@ def recipes() -> dict[str, Recipe]:
         _imagenet_multiscale(),
         _patches_multiscale(),
     ]
-    return {recipe.name: recipe for recipe in found}
+    return {recipe.name: recipe for recipe in known}
 
 
 # Adam, not the paper's RMSProp, and wide kernels where the paper does not give them: see the experiment log.
@@ -244,57 +127,3 @@ def _patches_multiscale() -> Recipe:
     model = MultiScaleConfig(sizes=(8, 16, 32, 64), scales=(network,) * 4, conditioning=32)
     summary = "small Row LSTMs for 8 × 8 to 64 × 64 pixels of patches of photographs"
     return Recipe("photos64-multiscale", model, training, "photos64.npz", summary, None)
-
-
-def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """Change fields of a recipe's model or training by name; those of a network, in all scales.
-
-    Args:
-        recipe: what to start from.
-        settings: field → value, as text; `sizes` with commas. If there are more or fewer sizes than before, the
-            networks of the largest stay.
-
-    Raises:
-        ValueError: a field that does not exist, or a value that it cannot have.
-    """
-    configs: dict[str, Any] = {"network": recipe.model.networks[0], "training": recipe.training}
-    part_of = {field.name: part for part, config in configs.items() for field in dataclasses.fields(config)}
-    if isinstance(recipe.model, MultiScaleConfig):
-        configs["scales"] = recipe.model
-        part_of |= {"sizes": "scales", "conditioning": "scales"}
-    changes: dict[str, dict[str, Any]] = {"network": {}, "training": {}, "scales": {}}
-    for key, text in settings.items():
-        if key not in part_of:
-            close = difflib.get_close_matches(key, part_of, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(f"there is no setting {key!r}: {hint}The settings are {', '.join(part_of)}")
-        part = part_of[key]
-        changes[part][key] = _parse(key, text, getattr(configs[part], key))
-    # All at once: values that fit together may not fit one by one.
-    return dataclasses.replace(
-        recipe,
-        model=_changed(recipe.model, changes["network"], changes["scales"]),
-        training=dataclasses.replace(recipe.training, **changes["training"]),
-    )
-
-
-def _changed(model: Config, network: dict[str, Any], scales: dict[str, Any]) -> Config:
-    """A model with other networks, and other fields of a `MultiScaleConfig`."""
-    networks = [dataclasses.replace(each, **network) for each in model.networks]
-    if isinstance(model, ModelConfig):
-        return networks[0]
-    count = len(scales.get("sizes", model.sizes))
-    networks = [networks[0]] * (count - len(networks)) + networks
-    return dataclasses.replace(model, **scales, scales=tuple(networks[len(networks) - count :]))
-
-
-def _parse(key: str, text: str, current: Any) -> Any:
-    try:
-        if isinstance(current, bool):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-        if isinstance(current, tuple):
-            return tuple(int(each) for each in text.split(","))
-        return type(current)(text)
-    except (KeyError, ValueError):
-        kinds = {bool: "true or false", int: "a whole number", float: "a number", tuple: "whole numbers, with commas"}
-        raise ValueError(f"{key}={text}: must be {kinds.get(type(current), 'a word')}") from None

@@ -6,39 +6,32 @@ one that is good. Checksums of all numbers and of all that is said of them show 
 that is not finite is neither written nor read.
 """
 
-import dataclasses
 import hashlib
 import json
-import math
 import re
-import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelrnn.config import Config, ModelConfig
 from pixelrnn.errors import CheckpointError, DamagedCheckpointError
 from pixelrnn.files import atomic_path
-from pixelrnn.training.catalogue import TrainingConfig
+from pixelrnn.model.weight_names import version_1_name
+from pixelrnn.training.identity import difference, same_run
+from pixelrnn.training.schedule import Progress
 
 __all__ = [
     "BEFORE",
     "LAST",
     "Checkpoints",
-    "Progress",
     "Shapes",
-    "checksum",
-    "describe_run",
     "has_checkpoint",
-    "open_metrics",
+    "read_checkpoint",
 ]
 
 LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
@@ -46,38 +39,6 @@ LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 FORMAT, FORMAT_OF_0_1 = "pixelrnn-checkpoint-3", "pixelrnn-checkpoint-2"
 TENSORS_SHA, METADATA_SHA = "tensors_sha256", "metadata_sha256"
 """Of the tensors, and of all other metadata; checkpoints of version 0.1 have neither."""
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        step: optimiser steps done.
-        seconds: time spent, all sittings together.
-        validations: validations done.
-        best: lowest validation loss so far, nats an image.
-        best_step: when that was.
-
-    Raises:
-        ValueError: something that no run can come to.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    validations: int = 0
-    best: float = float("inf")
-    best_step: int = 0
-
-    def __post_init__(self) -> None:
-        counts = (self.step, self.validations, self.best_step)
-        if not all(type(count) is int and count >= 0 for count in counts) or self.best_step > self.step:
-            raise ValueError(f"{self}: steps and validations must be whole numbers, and best_step at most step")
-        times = (self.seconds, self.best)
-        if not all(type(number) in (int, float) for number in times) or not 0 <= self.seconds < math.inf:
-            raise ValueError(f"{self}: seconds and best must be numbers, and seconds finite")
-        if math.isnan(self.best):
-            raise ValueError(f"{self}: best must be a number")
 
 
 Shapes = Callable[[int], Mapping[str, tuple[int, ...]]]
@@ -177,8 +138,10 @@ def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             progress = _check_metadata(metadata, path, identity)
-            _check_tensors(file, shapes(progress.step))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            wanted = shapes(progress.step)
+            stored = {name: _name_of_0_1(name) if metadata["format"] == FORMAT_OF_0_1 else name for name in wanted}
+            _check_tensors(file, {stored[name]: shape for name, shape in wanted.items()})
+            tensors = {name: file.get_tensor(stored[name]) for name in wanted}
         if metadata.get(TENSORS_SHA, digest := _checksum_of_tensors(tensors)) != digest:
             raise ValueError("its numbers are not those that were written (checksum)")
         if (name := _not_finite(tensors)) is not None:
@@ -205,9 +168,15 @@ def _check_metadata(metadata: Mapping[str, str], path: Path, identity: str) -> P
     if version == FORMAT and not metadata.keys() >= {METADATA_SHA, TENSORS_SHA}:
         raise ValueError("it has no checksums")
     progress = Progress(**json.loads(metadata["progress"]))
-    if not _same(metadata.get("identity", ""), identity):
-        raise CheckpointError(f"{path}: belongs to another run: {_difference(metadata.get('identity', ''), identity)}")
+    if not same_run(metadata.get("identity", ""), identity):
+        raise CheckpointError(f"{path}: belongs to another run: {difference(metadata.get('identity', ''), identity)}")
     return progress
+
+
+def _name_of_0_1(name: str) -> str:
+    """What version 0.1 called a tensor."""
+    group, _, weight = name.partition("/")
+    return f"{group}/{version_1_name(weight)}"
 
 
 def _check_tensors(file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -240,62 +209,3 @@ def _checksum_of_metadata(metadata: Mapping[str, str]) -> str:
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The first tensor that holds an infinite value or none."""
     return next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
-
-
-def _same(theirs: str, ours: str) -> bool:
-    """Whether two identities are of one run; a config that has got another field since, with a default, is the same."""
-    usual = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
-
-    def unusual(fields: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: value for name, value in fields.items() if name not in usual or usual[name] != value}
-        return kept | ({"scales": [unusual(scale) for scale in kept["scales"]]} if "scales" in kept else {})
-
-    try:
-        return theirs == ours or unusual(json.loads(theirs)) == unusual(json.loads(ours))
-    except (ValueError, TypeError, AttributeError):
-        return False
-
-
-def _difference(theirs: str, ours: str) -> str:
-    """The first thing that two identities do not share, in words."""
-    try:
-        found, wanted = dict(json.loads(theirs)), dict(json.loads(ours))
-    except (ValueError, TypeError):
-        return f"it has {theirs}, this is {ours}"
-    name = next((name for name in {**wanted, **found} if found.get(name) != wanted.get(name)), "identity")
-    what = {"images": "the shape of the images", "crc32": "the checksum of the images"}.get(name, name)
-    return f"{what} is {found.get(name)} there and {wanted.get(name)} here"
-
-
-def describe_run(
-    model_config: Config, config: TrainingConfig, images: NDArray[np.uint8], only: int | None = None
-) -> str:
-    """What a checkpoint depends on: the model, the optimiser, the order of the data and the data."""
-    return json.dumps(
-        {
-            **dataclasses.asdict(model_config),
-            **({} if only is None else {"scale": only}),
-            **{key: getattr(config, key) for key in ("optimiser", "batch", "seed", "augment")},
-            "images": list(images.shape),
-            "crc32": checksum(images),
-        }
-    )
-
-
-def checksum(images: NDArray[np.uint8]) -> int:
-    """By which data are known again: the CRC-32 of a thousand images, evenly spaced."""
-    return zlib.crc32(np.ascontiguousarray(images[:: max(1, len(images) // 1000)]).tobytes())
-
-
-def open_metrics(path: Path, step: int) -> Any:
-    """Open the log for appending, without what a killed run wrote after its last checkpoint."""
-    kept = []
-    if path.exists() and step:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                kept += [line + "\n"] if json.loads(line)["step"] <= step else []
-            except (ValueError, KeyError, TypeError):
-                continue
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-    return path.open("a", encoding="utf-8")

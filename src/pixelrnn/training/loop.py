@@ -1,58 +1,40 @@
-"""The training loop, to be read aloud.
+"""The training loop, to be read aloud: `Run.train`, and then the steps of a run in the order in which they come.
 
-Shape letters: `N` images of a data set, `B` batch, `C` colours, `H` rows, `W` columns.
+Shape letters: `N` images of a data set, `C` colours, `H` rows, `W` columns.
 """
 
-import copy
-import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from pixelrnn import kernels
 from pixelrnn.config import Config
-from pixelrnn.data.augmentation import augment
 from pixelrnn.errors import Interrupted, TrainingError
-from pixelrnn.evaluation.likelihood import Dequantised, bits_per_dim, evaluate, evenly_spaced
-from pixelrnn.files import finite
+from pixelrnn.evaluation.likelihood import Dequantised, evaluate, evenly_spaced
+from pixelrnn.evaluation.units import bits_per_dim, unit_of
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import load, make_model
-from pixelrnn.training.catalogue import TrainingConfig
-from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints, Progress, describe_run, open_metrics
+from pixelrnn.training.batches import batch_of, check_images
+from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints
+from pixelrnn.training.identity import describe_run
 from pixelrnn.training.interrupts import stop_signals
+from pixelrnn.training.learner import Learner, make_learner, multiplies_in_bfloat16, optimise
+from pixelrnn.training.metrics import METRICS, Report, nobody, open_metrics, write_record
+from pixelrnn.training.recipe import TrainingConfig
+from pixelrnn.training.schedule import Progress, learning_rate, part_done, validation_is_due, validations_due
 
-__all__ = [
-    "Learner",
-    "batch_indices",
-    "learning_rate",
-    "make_learner",
-    "optimise",
-    "rounds",
-    "train",
-    "unit_of",
-]
+__all__ = ["Run"]
 
-METRICS = "metrics.jsonl"
-
-OPTIMISER_STATE = {"adam": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
-"""What PyTorch's optimisers keep, once they have done a step: how many, and values a parameter."""
-
-TRAINING_A_VALIDATION = 4.0
-"""Training between two validations of a run by the clock, at least, as a multiple of a validation's length."""
-
-Report = Callable[[dict[str, Any]], None]
-"""Receives each metrics record as it is made."""
+SECONDS_A_RECORD = 2.0
+"""Time between two records of the loss in training, if no validation comes first."""
 
 
 def warn_user(text: str) -> None:
@@ -60,365 +42,203 @@ def warn_user(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
-def unit_of(levels: int) -> str:
-    """The unit the paper reports in: nats an image for binary images, bits a dimension for others (Sec. 5.1)."""
-    return "nats" if levels == 2 else "bits/dim"
+@dataclass(repr=False, eq=False)
+class Run:
+    """A training run in a folder, which keeps the best model, the last two checkpoints and the metrics.
 
+    First `start` it or `resume` it, then `train`. Killed at any moment and resumed, a run of so many steps ends with
+    the same weights, bit for bit, as if it had not been (on the same machine, with the same threads and versions).
 
-def batch_indices(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:
-    """Which images a step sees: a pure function, so that no state of a loader has to be saved.
-
-    Each epoch is a permutation of its own; images that do not fill a last batch wait for another epoch.
-
-    Args:
-        seed: of the run.
-        step: counted from 0.
-        count: N.
-        batch: B; at most N are taken.
-
-    Returns:
-        (min(B, N),) indices.
-    """
-    batch = min(batch, count)
-    epoch, position = divmod(step, count // batch)
-    order = _epoch_order(seed, epoch, count)
-    return order[position * batch : (position + 1) * batch]
-
-
-@lru_cache(maxsize=1)
-def _epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
-
-
-def learning_rate(config: TrainingConfig, step: int, done: float) -> float:
-    """The learning rate of a step: a linear warm-up, then a cosine decay over the run.
-
-    Args:
-        config: its highest value, warm-up and final fraction.
-        step: counted from 0.
-        done: the part of the run that is over, 0 … 1.
-    """
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
-    cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
-    return config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
-
-
-def train(
-    model_config: Config,
-    config: TrainingConfig,
-    images: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
-    folder: Path,
-    *,
-    only: int | None = None,
-    resume: bool = False,
-    device: torch.device | str = "cpu",
-    provenance: dict[str, Any] | None = None,
-    report: Report = lambda record: None,
-    warn: Callable[[str], None] = warn_user,
-) -> ImageModel:
-    """Train a model, keeping in `folder` the best model, the last two checkpoints and the metrics.
-
-    Killed at any moment and resumed, a run of so many steps ends with the same weights, bit for bit, as if it had not
-    been (on the same machine, with the same number of threads and versions).
-
-    Args:
+    Attributes:
         model_config: the model.
         config: how to train it.
         images: (N, C, H, W) symbols.
         validation: (N', C, H, W) symbols.
         folder: made if it does not exist.
         only: train the scale of this size alone, of a Multi-Scale PixelRNN; its loss is its part of the whole.
-        resume: go on from the last checkpoint in `folder`, or, if it is damaged, from the one before it.
         device: where to compute.
         provenance: kept in the model folder.
         report: see `Report`.
         warn: told in a sentence if the last checkpoint is damaged.
-
-    Returns:
-        The model with the lowest validation loss, as saved in `folder`.
+        clock: gives seconds; a run of so many minutes ends by it.
+        learner: the model in training.
+        progress: how far the run has come.
 
     Raises:
-        ValueError: no images, or images that do not fit the network; a precision that the device has not.
-        Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
-        TrainingError: the loss, its gradient or the weights are not finite; the last checkpoint is kept.
-        CheckpointError: there is nothing to resume from, or it belongs to another run.
-        OSError: the folder cannot be written.
+        ValueError: no images, or images that do not fit the model; a precision that the device has not.
     """
-    for split, symbols in (("images", images), ("validation", validation)):
-        if len(symbols) == 0 or symbols.shape[1] != model_config.colours or symbols.max() >= model_config.levels:
-            raise ValueError(
-                f"{split} has shape {symbols.shape} and symbols up to {symbols.max(initial=0)}: must be at least one "
-                f"image of {model_config.colours} colours and {model_config.levels} levels"
-            )
-        model_config.check_size(*symbols.shape[2:])
-    rounds(config, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (LAST, BEFORE, METRICS, "model.safetensors", "config.json", "run.json"):
-        for left_by_a_kill in folder.glob(f".{name}.*.tmp"):
-            left_by_a_kill.unlink()
 
-    # The seed decides the initial weights here, and the order of the data in batch_indices; nothing else is random.
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        learner = make_learner(make_model(model_config, only).to(device), config)
-    average, optimiser = learner.average, learner.optimiser
-    average.provenance = provenance or {}
-    progress = Progress()
-    checkpoints = Checkpoints(folder, describe_run(model_config, config, images, only))
-    if resume:
-        tensors, progress = checkpoints.load(learner.shapes, warn)
-        learner.restore(tensors)
+    model_config: Config
+    config: TrainingConfig
+    images: NDArray[np.uint8]
+    validation: NDArray[np.uint8]
+    folder: Path
+    only: int | None = None
+    device: torch.device | str = "cpu"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    report: Report = nobody
+    warn: Callable[[str], None] = warn_user
+    clock: Callable[[], float] = time.monotonic
+    learner: Learner = field(init=False)
+    progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Prepare, without a trace in the folder: what can be wrong is found before an old run is given up.
+        for split, symbols in (("images", self.images), ("validation", self.validation)):
+            check_images(split, symbols, self.model_config)
+        multiplies_in_bfloat16(self.config, self.device)
+        # The seed decides the initial weights here, and the order of the data in `batch_of`; nothing else is random.
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            self.learner = make_learner(make_model(self.model_config, self.only).to(self.device), self.config)
+        self.learner.average.provenance = self.provenance
+        self.progress = Progress()
+        identity = describe_run(self.model_config, self.config, self.images, self.only)
+        self._checkpoints = Checkpoints(self.folder, identity)
+        self._metrics: TextIO
+        self._unlogged: list[float] = []  # nats of the steps since the last record
+        self._validation_took = 0.0
+
+    def start(self) -> None:
+        """Begin a new run, in place of one that may be in the folder.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self._make_folder()
+        # A first checkpoint shows at once whether the folder can be written, rather than after an hour.
+        self._checkpoints.start(self.learner.state(), self.progress)
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint in the folder, or, if it is damaged, from the one before it.
+
+        Raises:
+            CheckpointError: there is nothing to resume from, or it belongs to another run.
+            OSError: the folder cannot be written.
+        """
+        self._make_folder()
+        tensors, self.progress = self._checkpoints.load(self.learner.shapes, self.warn)
+        self.learner.restore(tensors)
         # A run that is made longer has validations to come in a part that was over.
-        progress.validations = min(progress.validations, validations_due(config, progress))
+        self.progress.validations = min(self.progress.validations, validations_due(self.config, self.progress))
 
-    unit, dims = unit_of(model_config.levels), int(np.prod(images.shape[1:]))
-    in_unit = (lambda nats: nats) if unit == "nats" else (lambda nats: bits_per_dim(nats, dims))
+    def train(self) -> ImageModel:
+        """Do what is left of the run.
 
-    def record(kind: str, **values: Any) -> None:
-        entry = {
-            "kind": kind,
-            "step": progress.step,
-            "seconds": round(progress.seconds, 3),
-            "unit": unit,
-            **values,
-        }
-        metrics.write(json.dumps(finite(entry)) + "\n")
-        metrics.flush()
-        report(
-            {
-                **entry,
-                "done": part_done(config, progress),
-                "epoch": progress.step / (len(images) // min(config.batch, len(images))),
-            }
+        Returns:
+            The model with the lowest validation loss, as saved in the folder.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+            TrainingError: the loss, its gradient or the weights are not finite; the last checkpoint is kept.
+            OSError: the folder cannot be written.
+        """
+        with open_metrics(self.folder, self.progress.step) as self._metrics, stop_signals() as stop:
+            self._now = self._logged = self._validated = self._saved = self.clock()
+            while self.done < 1:
+                self.step()
+                validate = self.validation_is_due()
+                if validate or self._now - self._logged > SECONDS_A_RECORD or self.progress.step == 1:
+                    self.log()
+                if validate:
+                    self.validate()
+                if stop.is_set() or self._now - self._saved > self.config.checkpoint_seconds or self.done >= 1:
+                    self.save()
+                if stop.is_set() and self.done < 1:
+                    raise Interrupted(f"stopped after step {self.progress.step}; everything is saved in {self.folder}")
+            if self.progress.best_step == 0:  # a run that was cut short before its first validation
+                self.validate()
+        return load(self.folder)
+
+    @property
+    def done(self) -> float:
+        """The part of the run that is over, by steps or by the clock."""
+        return part_done(self.config, self.progress)
+
+    def step(self) -> None:
+        """Do one step of maximum likelihood: mean nats an image."""
+        rate = learning_rate(self.config, self.progress.step, self.done)
+        for group in self.learner.optimiser.param_groups:
+            group["lr"] = rate
+        batch, noise = batch_of(self.images, self.model_config.levels, self.config, self.progress.step)
+        batch, noise = batch.to(self.device), noise.to(self.device)
+        with self._refusing():
+            self._unlogged.append(optimise(self.learner, batch, noise, self.config, self.progress.step))
+        self.progress.step += 1
+        self._pass_time()
+
+    def log(self) -> None:
+        """Record the mean loss of the steps since the last record."""
+        images = len(self._unlogged) * min(self.config.batch, len(self.images))
+        self._record(
+            "train",
+            loss=self._in_unit(sum(self._unlogged) / len(self._unlogged)),
+            learning_rate=self.learner.optimiser.param_groups[0]["lr"],
+            images_per_second=images / max(self._now - self._logged, 1e-9),
         )
+        self._unlogged, self._logged = [], self._now
 
-    def refuse(error: FloatingPointError) -> TrainingError:
-        return TrainingError(
-            f"step {progress.step}: {error}. The last good checkpoint is kept in {folder}. "
-            f"Resume with a lower learning_rate than {config.learning_rate:g}"
-        )
+    def validation_is_due(self) -> bool:
+        """Whether to validate after this step."""
+        return validation_is_due(self.config, self.progress, self._now - self._validated, self._validation_took)
 
-    def checkpoint() -> None:
-        try:
-            checkpoints.save(learner.state(), progress)
-        except FloatingPointError as error:
-            raise refuse(error) from None
-
-    def validate_average() -> None:
+    def validate(self) -> None:
         """Score the averaged weights on the same images each time, by what is trained; keep the best."""
-        if not bool(learner.averaged.isfinite().all()):
-            raise refuse(FloatingPointError("weights are not finite"))
-        scorer = Dequantised(average) if average.head.continuous else average
-        result = evaluate(scorer, evenly_spaced(validation, config.validation_images), device=device)
-        progress.validations = validations_due(config, progress)
+        average, progress = self.learner.average, self.progress
+        with self._refusing():
+            self.learner.check_finite()
+            scorer = Dequantised(average) if average.head.continuous else average
+            images = evenly_spaced(self.validation, self.config.validation_images)
+            result = evaluate(scorer, images, device=self.device)
+            if math.isnan(result.nats):
+                raise FloatingPointError("the validation loss is not a number")
+        progress.validations = validations_due(self.config, progress)
         if result.nats < progress.best or progress.best_step == 0:
             progress.best, progress.best_step = result.nats, progress.step
-            average.save(folder)
-        record("validation", loss=in_unit(result.nats), error=in_unit(result.nats_error), images=result.count)
+            average.save(self.folder)
+        loss, error = self._in_unit(result.nats), self._in_unit(result.nats_error)
+        self._record("validation", loss=loss, error=error, images=result.count)
+        self._validation_took = self._pass_time()
+        self._logged = self._validated = self._now
 
-    # A first checkpoint shows at once whether the folder can be written, rather than after an hour.
-    if not resume:
-        checkpoints.start(learner.state(), progress)
-    metrics = open_metrics(folder / METRICS, progress.step)
+    def save(self) -> None:
+        """Write a checkpoint; the last one becomes the one before."""
+        with self._refusing():
+            self._checkpoints.save(self.learner.state(), self.progress)
+        self._saved = self.clock()
 
-    clock = saved = logged = validated = time.monotonic()
-    nats_since, steps_since, took = 0.0, 0, 0.0
-    with metrics, stop_signals() as stop:
-        while part_done(config, progress) < 1:
-            rate = learning_rate(config, progress.step, part_done(config, progress))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, BEFORE, METRICS, "model.safetensors", "config.json", "run.json"):
+            for left_by_a_kill in self.folder.glob(f".{name}.*.tmp"):
+                left_by_a_kill.unlink()
 
-            # One step of maximum likelihood: mean nats an image.
-            chosen = batch_indices(config.seed, progress.step, len(images), config.batch)
-            random = np.random.Generator(np.random.PCG64([config.seed, progress.step, 1]))
-            batch = torch.from_numpy(augment(images[chosen], model_config.levels, config.augment, random)).to(device)
-            noise = torch.from_numpy(random.random(batch.shape, np.float32)).to(device)
-            try:
-                nats = optimise(learner, batch, noise, config, progress.step)
-            except FloatingPointError as error:
-                raise refuse(error) from None
-            progress.step += 1
-            nats_since, steps_since = nats_since + nats, steps_since + 1
-            progress.seconds, clock = progress.seconds + time.monotonic() - clock, time.monotonic()
+    def _pass_time(self) -> float:
+        """Count the seconds since the clock was last looked at."""
+        before, self._now = self._now, self.clock()
+        self.progress.seconds += self._now - before
+        return self._now - before
 
-            validate = validation_is_due(config, progress, clock - validated, took)
-            if validate or clock - logged > 2 or progress.step == 1:
-                speed = steps_since * len(chosen) / max(clock - logged, 1e-9)
-                record("train", loss=in_unit(nats_since / steps_since), learning_rate=rate, images_per_second=speed)
-                nats_since, steps_since, logged = 0.0, 0, clock
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Say what to do about numbers that are not finite, of which nothing is saved."""
+        try:
+            yield
+        except FloatingPointError as error:
+            raise TrainingError(
+                f"step {self.progress.step}: {error}. The last good checkpoint is kept in {self.folder}. "
+                f"Resume with a lower learning_rate than {self.config.learning_rate:g}"
+            ) from None
 
-            if validate:
-                validate_average()
-                took = time.monotonic() - clock
-                progress.seconds, clock = progress.seconds + took, clock + took
-                logged = validated = clock
+    def _in_unit(self, nats: float) -> float:
+        """Nats an image in the unit of the paper."""
+        dims = int(np.prod(self.images.shape[1:]))
+        return nats if unit_of(self.model_config.levels) == "nats" else bits_per_dim(nats, dims)
 
-            if stop.is_set() or clock - saved > config.checkpoint_seconds or part_done(config, progress) >= 1:
-                checkpoint()
-                saved = time.monotonic()
-            if stop.is_set() and part_done(config, progress) < 1:
-                raise Interrupted(f"stopped after step {progress.step}; everything is saved in {folder}")
-        if progress.best_step == 0:  # a run that was cut short before its first validation
-            validate_average()
-    return load(folder)
-
-
-def rounds(config: TrainingConfig, device: torch.device | str) -> bool:
-    """Whether large products are of bfloat16 in training on a device.
-
-    Raises:
-        ValueError: they must be, and the device has no unit for it.
-    """
-    able = kernels.multiplies_bfloat16(device)
-    if config.precision == "bf16" and not able:
-        what = "this processor has no unit for it (AMX)" if torch.device(device).type == "cpu" else f"{device} has none"
-        raise ValueError(f"precision=bf16: {what}; must be float32, or auto, here")
-    return able and config.precision != "float32"
-
-
-@dataclass(frozen=True)
-class Learner:
-    """A model in training.
-
-    Attributes:
-        model: its parameters are views of `weights`, and their gradients of that of `weights`.
-        average: the moving average of the model, views of `averaged`.
-        weights: (P,) all parameters, so that what is done to all of them is one call.
-        averaged: (P,).
-        optimiser: of `weights`.
-    """
-
-    model: ImageModel
-    average: ImageModel
-    weights: nn.Parameter
-    averaged: torch.Tensor
-    optimiser: Optimizer
-
-    def state(self) -> dict[str, Tensor]:
-        """All that training changes, by name."""
-        (kept,) = self.optimiser.state.values() or ({},)
-        groups = {"model": self.model.state_dict(), "average": self.average.state_dict(), "optimiser": kept}
-        return {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
-
-    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of `state` after so many steps."""
-        models = {"model": self.model, "average": self.average}
-        shapes = {
-            f"{group}/{name}": tuple(value.shape)
-            for group, model in models.items()
-            for name, value in model.state_dict().items()
-        }
-        if step:
-            name = "adam" if isinstance(self.optimiser, torch.optim.Adam) else "rmsprop"
-            whole = tuple(self.weights.shape)
-            shapes |= {f"optimiser/{key}": () if key == "step" else whole for key in OPTIMISER_STATE[name]}
-        return shapes
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave, into a new learner of the same model and optimiser."""
-
-        def group(name: str) -> dict[str, Tensor]:
-            return {key.removeprefix(name): value for key, value in state.items() if key.startswith(name)}
-
-        self.model.load_state_dict(group("model/"))
-        self.average.load_state_dict(group("average/"))
-        kept = {0: group("optimiser/")} if group("optimiser/") else {}
-        self.optimiser.load_state_dict({"state": kept, "param_groups": self.optimiser.state_dict()["param_groups"]})
-
-
-def make_learner(model: ImageModel, config: TrainingConfig) -> Learner:
-    """Prepare a model for training, with RMSProp, as in the paper (Sec. 5.2), or Adam."""
-    average = copy.deepcopy(model).requires_grad_(False)
-    weights = nn.Parameter(_as_views(model))
-    weights.grad = torch.zeros_like(weights)
-    for parameter, gradient in zip(model.parameters(), _split(weights.grad, model), strict=True):
-        parameter.grad = gradient
-    optimiser: Optimizer
-    if config.optimiser == "adam":
-        optimiser = torch.optim.Adam([weights], lr=config.learning_rate, betas=(0.9, 0.99))
-    else:
-        optimiser = torch.optim.RMSprop([weights], lr=config.learning_rate, alpha=0.99, eps=1e-8)
-    return Learner(model, average, weights, _as_views(average), optimiser)
-
-
-def _as_views(model: nn.Module) -> torch.Tensor:
-    """Put all parameters side by side in one new tensor, (P,), and make them views of it."""
-    whole = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-    for parameter, view in zip(model.parameters(), _split(whole, model), strict=True):
-        parameter.data = view
-    return whole
-
-
-def _split(whole: torch.Tensor, model: nn.Module) -> list[torch.Tensor]:
-    """Views of a tensor (P,), in the shapes of the parameters."""
-    parameters = list(model.parameters())
-    parts = whole.split([parameter.numel() for parameter in parameters])
-    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
-
-
-def optimise(learner: Learner, batch: torch.Tensor, noise: torch.Tensor, config: TrainingConfig, step: int) -> float:
-    """Do one step of maximum likelihood.
-
-    Args:
-        learner: changed.
-        batch: (B, C, H, W) symbols.
-        noise: (B, C, H, W), from 0 to 1, which dequantises them; only densities look at it.
-        config: of the run; the learning rate is that of the optimiser.
-        step: counted from 0.
-
-    Returns:
-        Mean nats an image, before the step.
-
-    Raises:
-        FloatingPointError: loss or gradient are not finite; no weight was changed.
-    """
-    weights = learner.weights
-    assert weights.grad is not None
-    weights.grad.zero_()
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=rounds(config, batch.device)):
-        loss = -learner.model.log_density(batch, noise).mean()
-    loss.backward()
-    norm = float(nn.utils.clip_grad_norm_(weights, config.clip))
-
-    # Weights are touched only by a finite gradient, so the last checkpoint is always a good one.
-    nats = float(loss.detach())
-    if not (math.isfinite(nats) and math.isfinite(norm)):
-        raise FloatingPointError(f"loss {nats}, gradient norm {norm}: not finite")
-    if config.weight_decay:
-        (group,) = learner.optimiser.param_groups
-        weights.data.mul_(max(0.0, 1 - group["lr"] * config.weight_decay))
-    learner.optimiser.step()
-
-    # Young averages forget their random start faster than `average` would.
-    decay = min(config.average, (1 + step) / (10 + step))
-    learner.averaged.lerp_(weights.detach(), 1 - decay)
-    return nats
-
-
-def part_done(config: TrainingConfig, progress: Progress) -> float:
-    """The part of the run that is over, by steps or by the clock."""
-    return progress.seconds / (60 * config.minutes) if config.minutes else progress.step / config.steps
-
-
-def validation_is_due(config: TrainingConfig, progress: Progress, since: float, took: float) -> bool:
-    """Whether to validate after this step.
-
-    By the clock, a validation that would leave less than `TRAINING_A_VALIDATION` times its own length for training
-    waits, but for that at the end: a short run is for training. Runs of so many steps do the same on any machine.
-
-    Args:
-        config: of the run.
-        progress: of the run.
-        since: seconds since the last validation, or the start, of this sitting.
-        took: seconds of the last validation of this sitting; 0 if there was none.
-    """
-    due = validations_due(config, progress) > progress.validations
-    early = config.minutes > 0 and part_done(config, progress) < 1 and since < TRAINING_A_VALIDATION * took
-    return due and not early
-
-
-def validations_due(config: TrainingConfig, progress: Progress) -> int:
-    """How many validations belong to the part of the run that is over (0.29 · 100 counts as 29)."""
-    return math.floor(part_done(config, progress) * config.validations + 1e-9)
+    def _record(self, kind: str, **values: float) -> None:
+        """Write a record to the log, and report it."""
+        progress, unit = self.progress, unit_of(self.model_config.levels)
+        record = {"kind": kind, "step": progress.step, "seconds": round(progress.seconds, 3), "unit": unit, **values}
+        write_record(self._metrics, record)
+        steps_an_epoch = len(self.images) // min(self.config.batch, len(self.images))
+        self.report({**record, "done": self.done, "epoch": progress.step / steps_an_epoch})

@@ -1,17 +1,16 @@
-"""The paper's tables, as runs that can be done here: what `pixelrnn reproduce` trains, and the page that it writes.
+"""The paper's tables, as runs that can be done here: what `pixelrnn reproduce` trains.
 
 Figures of tables that the paper prints beside its text, of depth and of connections, are quoted from memory of it.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from pixelrnn.training.catalogue import Recipe, recipes, with_settings
+from pixelrnn.training.catalogue import recipes
+from pixelrnn.training.recipe import Recipe
+from pixelrnn.training.settings import with_settings
 
-__all__ = ["QUICK", "Result", "Row", "Table", "figure_of", "markdown", "read_result", "tables"]
+__all__ = ["QUICK", "Row", "Table", "all_paper_tables"]
 
 QUICK = 0.02
 """The part of a run's time that is left of it for a first look."""
@@ -62,42 +61,10 @@ class Table:
     note: str
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run gave.
-
-    Attributes:
-        row: which.
-        test: the test split's figures, as `train` writes them: nats, bits_per_dim and their errors, images, and of a
-            head that is continuous the same of its density.
-        parameters: numbers that were trained.
-        steps: of the whole run.
-        minutes: that it took.
-        checks: whether the model passed each law of `pixelrnn.evaluation.laws`.
-        command: that repeats it.
-        seed: of the run.
-        threads: of the processor.
-        date: on which it was done.
-        machine: on which it was done.
-    """
-
-    row: Row
-    test: Mapping[str, Any]
-    parameters: int
-    steps: int
-    minutes: float
-    checks: Mapping[str, bool]
-    command: str
-    seed: int
-    threads: int
-    date: str
-    machine: str
-
-
-def tables() -> dict[str, Table]:
+def all_paper_tables() -> dict[str, Table]:
     """All tables by name."""
-    found = [_mnist(), _photographs(), _connections(), _depth(), _heads()]
-    return {table.name: table for table in found}
+    known = [_mnist(), _photographs(), _connections(), _depth(), _heads()]
+    return {table.name: table for table in known}
 
 
 def _mnist() -> Table:
@@ -166,79 +133,3 @@ def _heads() -> Table:
     )
     note = "Row LSTM; the last is a density of dequantised values; the paper's figures are of CIFAR-10, validation."
     return Table("heads", "Discrete and continuous distributions, 32 × 32 photographs, bits/dim", rows, 30, note)
-
-
-def read_result(row: Row, folder: Path) -> Result:
-    """What a run that is over left in its folder.
-
-    Raises:
-        OSError: it is not over.
-        ValueError: it is damaged.
-    """
-    try:
-        return _read_result(row, folder)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{folder}: damaged ({error!r}); remove it, and the run is done again") from None
-
-
-def _read_result(row: Row, folder: Path) -> Result:
-    test = json.loads((folder / "test.json").read_text(encoding="utf-8"))
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    more = json.loads((folder / "reproduced.json").read_text(encoding="utf-8"))
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    figure_of(test, "nats")
-    return Result(
-        row,
-        test,
-        more["parameters"],
-        records[-1]["step"],
-        records[-1]["seconds"] / 60,
-        more["checks"],
-        more["command"],
-        run["training"]["seed"],
-        run["sitting"]["threads"],
-        more["date"],
-        more["machine"],
-    )
-
-
-def figure_of(test: Mapping[str, Any], unit: str) -> tuple[float, float]:
-    """The figure to report, and its standard error: of a density where there is one."""
-    test = test.get("density", test)
-    return (test["nats"], test["nats_error"]) if unit == "nats" else (test["bits_per_dim"], test["bits_per_dim_error"])
-
-
-def markdown(table: Table, results: Sequence[Result], unit: str, baselines: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Write results as a page.
-
-    Args:
-        table: what was run.
-        results: of the rows that are done.
-        unit: "nats" or "bits/dim".
-        baselines: name and nats, bits_per_dim and note of what else was measured.
-    """
-    digits = 2 if unit == "nats" else 3
-    head = ["", "ours, test", "the paper", "parameters", "steps", "minutes", "threads", "seed", "date", "laws"]
-    rows = []
-    for each in results:
-        value, error = figure_of(each.test, unit)
-        figure = f"**{value:.{digits}f}** ± {error:.{digits}f}"
-        if "density" in each.test:
-            figure += f" (as a probability of levels {each.test['bits_per_dim']:.{digits}f})"
-        paper = "–" if each.row.paper is None else f"{each.row.paper:.2f}"
-        laws = "pass" if all(each.checks.values()) else "FAIL: " + ", ".join(k for k, v in each.checks.items() if not v)
-        numbers = [f"{each.parameters:,}", f"{each.steps:,}", f"{each.minutes:.3g}", str(each.threads), str(each.seed)]
-        rows.append([each.row.title, figure, paper, *numbers, each.date, laws])
-    for other in baselines:
-        figure = f"{other['nats' if unit == 'nats' else 'bits_per_dim']:.{digits}f}"
-        rows.append([f"*{other['name']}*", figure, "–", *[""] * 6, ""])
-    lines = [f"# {table.title}", "", table.note, "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
-    for machine in dict.fromkeys(each.machine for each in results):
-        lines.append(f"Machine: {machine}.")
-    lines += ["", "Each row by itself:", "", "```sh", *(each.command for each in results), "```", ""]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -1,9 +1,8 @@
-"""Training: pure functions of the step, a loss that goes down, and what is written of it."""
+"""Whole runs: a loss that goes down, what is kept and what is written of it."""
 
 import dataclasses
 import json
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ import torch
 import pixelrnn
 from pixelrnn import ModelConfig, PixelRNN, TrainingConfig, kernels
 from pixelrnn.evaluation.likelihood import Dequantised, evenly_spaced
-from pixelrnn.training import loop as training
-from pixelrnn.training.loop import batch_indices, learning_rate, make_learner, optimise, rounds, train
+from pixelrnn.training.batches import batch_indices
+from pixelrnn.training.schedule import learning_rate
 from tests.training.training_runs import (
+    BEFORE,
     MODEL,
     NETWORKS,
     OVERFITTING,
@@ -31,101 +31,13 @@ from tests.training.training_runs import (
     same_result,
     same_tensors,
     tensors,
+    train,
     validation,
     validations,
     weights_of,
 )
 
 __all__ = ["after_update", "cut_at", "dark", "go", "grey", "images", "validation"]
-
-
-# The order of the data.
-
-
-@pytest.mark.parametrize(("count", "batch"), [(12, 4), (12, 5), (7, 7), (5, 8), (1, 16), (10, 1)])
-def test_an_epoch_sees_each_image_at_most_once_and_all_that_fill_batches(count, batch):
-    size = min(batch, count)
-    for epoch in range(3):
-        steps = range(epoch * (count // size), (epoch + 1) * (count // size))
-        seen = np.concatenate([batch_indices(3, step, count, batch) for step in steps])
-        assert len(seen) == len(set(seen.tolist())) == count // size * size
-        assert set(seen.tolist()) <= set(range(count))
-
-
-def test_images_left_out_of_an_epoch_come_in_another():
-    seen = [batch_indices(0, step, 7, 4) for step in range(20)]
-    assert set(np.concatenate(seen).tolist()) == set(range(7))
-
-
-def test_the_order_is_a_pure_function():
-    steps = [5, 0, 17, 5, 3, 0]
-    once = {step: batch_indices(1, step, 20, 6).tolist() for step in range(18)}
-    assert [batch_indices(1, step, 20, 6).tolist() for step in steps] == [once[step] for step in steps]
-
-
-def test_the_order_differs_between_epochs_and_seeds():
-    def epoch(seed, number):
-        return tuple(np.concatenate([batch_indices(seed, 4 * number + step, 40, 10) for step in range(4)]).tolist())
-
-    assert len({epoch(seed, number) for seed in range(3) for number in range(3)}) == 9
-
-
-def test_the_order_is_that_of_earlier_versions():
-    assert (
-        batch_indices(0, 0, 10, 4).tolist() == np.random.Generator(np.random.PCG64([0, 0])).permutation(10)[:4].tolist()
-    )
-    assert (
-        batch_indices(0, 3, 10, 4).tolist()
-        == np.random.Generator(np.random.PCG64([0, 1])).permutation(10)[4:8].tolist()
-    )
-
-
-# The learning rate.
-
-
-def test_the_learning_rate_rises_then_falls_to_its_end():
-    config = TrainingConfig(steps=1000, learning_rate=0.5, warmup=99, final_learning_rate=0.1)
-    rates = [learning_rate(config, step, step / 1000) for step in range(1001)]
-    assert rates[0] == pytest.approx(0.5 / 100)
-    assert rates[49] == pytest.approx(0.5 * 50 / 100, rel=0.01)
-    assert all(a < b for a, b in pairwise(rates[:91]))
-    assert all(a > b for a, b in pairwise(rates[99:]))
-    assert rates[500] == pytest.approx(0.5 * 0.55)
-    assert rates[1000] == pytest.approx(0.05)
-    assert learning_rate(config, 2000, 1.5) == rates[1000]
-
-
-def test_the_learning_rate_may_be_constant():
-    config = TrainingConfig(learning_rate=0.25, warmup=0, final_learning_rate=1)
-    assert {learning_rate(config, step, step / 10) for step in range(11)} == {0.25}
-
-
-def test_each_step_is_done_at_its_learning_rate(go, tmp_path):
-    go(dataclasses.replace(SHORT, validations=8))
-    found = {entry["step"]: entry["learning_rate"] for entry in metrics(tmp_path / "run") if entry["kind"] == "train"}
-    assert found == {step + 1: learning_rate(SHORT, step, step / 8) for step in range(8)}
-
-
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
-def test_weights_decay_by_the_learning_rate_beside_their_gradients(optimiser):
-    def after(decay):
-        config = TrainingConfig(optimiser=optimiser, learning_rate=0.01, weight_decay=decay)
-        torch.manual_seed(0)
-        learner = make_learner(PixelRNN(ModelConfig(network="row_lstm", layers=1, hidden=4, head=6)), config)
-        before = learner.weights.detach().clone()
-        images = torch.randint(2, (3, 1, 4, 5), generator=torch.Generator().manual_seed(1))
-        optimise(learner, images, torch.zeros(images.shape), config, 0)
-        return before, learner.weights.detach()
-
-    before, plain = after(0.0)
-    _, decayed = after(0.5)
-    assert float(before.abs().max()) > 0.1
-    torch.testing.assert_close(plain - decayed, 0.01 * 0.5 * before, rtol=0, atol=1e-6)
-    _, gone = after(200.0)  # nothing changes its sign
-    torch.testing.assert_close(plain - gone, before, rtol=0, atol=1e-6)
-
-
-# Whole runs.
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -230,16 +142,10 @@ def test_the_training_loss_is_that_of_the_batch(go, images, tmp_path):
     assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(-first.log_prob(batch).mean().item())
 
 
-@pytest.mark.parametrize(("steps", "validations"), [(1000, 100), (10, 3), (7, 7), (29, 10), (3, 9)])
-def test_validations_are_as_many_as_asked_and_evenly_spread(steps, validations):
-    config = TrainingConfig(steps=steps, validations=validations)
-    done, at = 0, []
-    for step in range(1, steps + 1):
-        due = training.validations_due(config, training.Progress(step=step))
-        if due > done:
-            done = due
-            at.append(step)
-    assert at == sorted({math.ceil(number * steps / validations) for number in range(1, validations + 1)})
+def test_each_step_is_done_at_its_learning_rate(go, tmp_path):
+    go(dataclasses.replace(SHORT, validations=8))
+    found = {entry["step"]: entry["learning_rate"] for entry in metrics(tmp_path / "run") if entry["kind"] == "train"}
+    assert found == {step + 1: learning_rate(SHORT, step, step / 8) for step in range(8)}
 
 
 # The moving average, and the best model.
@@ -263,20 +169,6 @@ def test_the_moving_average_is_that_of_the_definition(go, after_update, tmp_path
     ):
         torch.testing.assert_close(saved[f"average/{name}"].double().flatten(), mean, rtol=1e-5, atol=1e-7)
         assert torch.equal(saved[f"model/{name}"].flatten(), weight)
-
-
-def test_parameters_and_gradients_are_views_of_one_tensor():
-    learner = training.make_learner(PixelRNN(MODEL), SHORT)
-    batch = torch.randint(2, (4, 1, 4, 5), generator=torch.Generator().manual_seed(0))
-    before = learner.weights.detach().clone()
-    for step in range(2):
-        training.optimise(learner, batch, torch.zeros(batch.shape), SHORT, step)
-    assert not torch.equal(learner.weights, before)
-    for whole, model in ((learner.weights, learner.model), (learner.averaged, learner.average)):
-        assert torch.equal(whole, torch.cat([parameter.flatten() for parameter in model.parameters()]))
-    gradients = torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()])
-    assert torch.equal(learner.weights.grad, gradients)
-    assert gradients.any()
 
 
 def test_what_is_saved_is_the_average(go, tmp_path):
@@ -312,37 +204,21 @@ def test_the_best_model_is_remembered_through_a_stop(go, cut_at, dark, grey, tmp
     assert same_result(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_run_by_the_clock_ends_by_the_clock(go, tmp_path, monkeypatch):
-    clock = iter(range(10**6))
-    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
-    go(dataclasses.replace(SHORT, steps=1, minutes=0.5, validations=3, checkpoint_seconds=5.0))
-    end = progress(tmp_path / "run")
-    assert end["seconds"] >= 30
-    assert end["step"] > 5
-    assert end["validations"] == 3
+def test_a_model_can_be_read_of_a_run_that_was_stopped(go, cut_at, tmp_path):
+    cut_at(5)
+    with pytest.raises(Cut):
+        go()
+    assert PixelRNN.load(tmp_path / "run").config == MODEL
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(0.0, 20), (2.0, 3)])
-def test_validation_leaves_most_of_a_run_by_the_clock_for_training(go, tmp_path, monkeypatch, minutes, expected):
-    seconds = [0.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: seconds[0])
-
-    def pass_time(name, length):
-        real = getattr(training, name)
-
-        def slow(*arguments, **options):
-            seconds[0] += length
-            return real(*arguments, **options)
-
-        monkeypatch.setattr(training, name, slow)
-
-    pass_time("optimise", 1.0)
-    pass_time("evaluate", 15.0)
-    go(dataclasses.replace(SHORT, steps=60, minutes=minutes, validations=20, checkpoint_seconds=5.0))
-    records = metrics(tmp_path / "run")
-    assert sum(record["kind"] == "validation" for record in records) == expected
-    assert records[-1]["kind"] == "validation"
-    assert records[-1]["step"] >= 60
+def test_a_density_is_validated_as_it_is_trained(go, validation, tmp_path):
+    config = ModelConfig("row_lstm", 1, 4, layers=1, hidden=3, head=4, head_kind="gaussian_mixture", components=1)
+    model = go(dataclasses.replace(SHORT, steps=2, validations=1), config)
+    ((_, loss),) = validations(tmp_path / "run")
+    images = evenly_spaced(validation, SHORT.validation_images)
+    density, levels = (pixelrnn.evaluate(scorer, images).bits_per_dim for scorer in (Dequantised(model), model))
+    assert loss == pytest.approx(density)
+    assert loss != pytest.approx(levels)
 
 
 def test_validation_images_are_spread_over_the_split(go, tmp_path):
@@ -371,6 +247,74 @@ def test_images_that_do_not_fit_are_refused_before_training(go, images, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+# By the clock.
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def test_a_run_by_the_clock_ends_by_the_clock(go, after_update, tmp_path):
+    clock = Clock()
+    after_update(lambda optimiser, step: clock.advance(3.0))
+    go(dataclasses.replace(SHORT, steps=1, minutes=0.5, validations=3, checkpoint_seconds=5.0), clock=clock)
+    end = progress(tmp_path / "run")
+    assert (end["seconds"], end["step"], end["validations"]) == (30, 10, 3)
+
+
+def test_a_run_by_the_clock_that_was_stopped_has_the_rest_of_its_time(go, after_update, cut_at, tmp_path):
+    clock = Clock()
+    after_update(lambda optimiser, step: clock.advance(3.0))
+    config = dataclasses.replace(SHORT, steps=1, minutes=0.5, validations=3, checkpoint_seconds=0.0)
+    cut_at(4)
+    with pytest.raises(Cut):
+        go(config, clock=clock)
+    cut_at(None)
+    clock.advance(1e6)
+    go(config, clock=clock, resume=True)
+    end = progress(tmp_path / "run")
+    assert (end["seconds"], end["step"], end["validations"]) == (30, 10, 3)
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(0.0, 20), (2.0, 3)])
+def test_validation_leaves_most_of_a_run_by_the_clock_for_training(
+    go, after_update, tmp_path, monkeypatch, minutes, expected
+):
+    clock, real = Clock(), PixelRNN.log_prob
+
+    def log_prob(*arguments):
+        clock.advance(15.0)
+        return real(*arguments)
+
+    monkeypatch.setattr(PixelRNN, "log_prob", log_prob)
+    after_update(lambda optimiser, step: clock.advance(1.0))
+    go(dataclasses.replace(SHORT, steps=60, minutes=minutes, validations=20, checkpoint_seconds=5.0), clock=clock)
+    assert len(validations(tmp_path / "run")) == expected
+    assert metrics(tmp_path / "run")[-1]["kind"] == "validation"
+    assert metrics(tmp_path / "run")[-1]["step"] >= 60
+
+
+def test_checkpoints_are_apart_by_so_many_seconds(go, after_update, cut_at, tmp_path):
+    clock = Clock()
+    after_update(lambda optimiser, step: clock.advance(1.0))
+    cut_at(6)
+    with pytest.raises(Cut):
+        go(dataclasses.replace(SHORT, checkpoint_seconds=3.5, validations=1), clock=clock)
+    assert (progress(tmp_path / "run")["step"], progress(tmp_path / "run", BEFORE)["step"]) == (4, 0)
+
+
+# Precision.
+
+
 @pytest.mark.skipif(not kernels.multiplies_bfloat16(), reason="the processor has no AMX")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_bf16_learns_as_float32_does(go, network, tmp_path):
@@ -390,26 +334,3 @@ def test_bf16_needs_a_processor_that_has_it(go, monkeypatch):
     monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match="precision=bf16: this processor has no unit for it"):
         go(dataclasses.replace(SHORT, precision="bf16"))
-
-
-@pytest.mark.parametrize("able", [False, True])
-def test_auto_is_bf16_where_there_is_a_unit_for_it(monkeypatch, able):
-    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: able)
-    found = {each: rounds(dataclasses.replace(SHORT, precision=each), "cpu") for each in ("float32", "auto")}
-    assert found == {"float32": False, "auto": able}
-
-
-def test_a_gpu_without_a_unit_is_named(monkeypatch):
-    monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda device: False)
-    with pytest.raises(ValueError, match="precision=bf16: cuda:0 has none; must be float32, or auto, here"):
-        rounds(dataclasses.replace(SHORT, precision="bf16"), "cuda:0")
-
-
-def test_a_density_is_validated_as_it_is_trained(go, validation, tmp_path):
-    config = ModelConfig("row_lstm", 1, 4, layers=1, hidden=3, head=4, head_kind="gaussian_mixture", components=1)
-    model = go(dataclasses.replace(SHORT, steps=2, validations=1), config)
-    ((_, loss),) = validations(tmp_path / "run")
-    images = evenly_spaced(validation, SHORT.validation_images)
-    density, levels = (pixelrnn.evaluate(scorer, images).bits_per_dim for scorer in (Dequantised(model), model))
-    assert loss == pytest.approx(density)
-    assert loss != pytest.approx(levels)
