@@ -8,6 +8,7 @@ import torch
 from pixelrnn import recipes
 from pixelrnn.evaluation.units import unit_of
 from pixelrnn.model.loading import make_model
+from pixelrnn.model.weight_names import version_1_name
 
 DEMO = recipes()["demo"]
 
@@ -66,11 +67,11 @@ def test_every_recipe_builds(name):
     assert recipe.summary
     assert recipe.data
     with torch.device("meta"):
-        weights = make_model(recipe.model).state_dict()
-    scales = [f"pyramid.{size}.network." for size in getattr(recipe.model, "sizes", ())] or ["network."]
+        weights = {version_1_name(name): value for name, value in make_model(recipe.model).state_dict().items()}
+    scales = [f"scales.{size}.network." for size in getattr(recipe.model, "sizes", ())] or [""]
     for prefix, network in zip(scales, recipe.model.networks, strict=True):
         assert weights[f"{prefix}first.weight"].shape == (2 * network.hidden, network.colours, 7, 7)
-        assert len(weights[f"{prefix}trunk.logits.bias"]) == (1 if network.levels == 2 else 3 * 256)
+        assert len(weights[f"{prefix}trunk.parts.logits.bias"]) == (1 if network.levels == 2 else 3 * 256)
 
 
 def test_every_row_of_the_table_and_a_demo_are_there():

@@ -132,8 +132,8 @@ def spoiled(value):
         (replaced("average/first.bias", lambda value: value.double()), "average/first.bias is of type F64"),
         (replaced("optimiser/step", lambda value: value.int()), "optimiser/step is of type I32"),
         (replaced("optimiser/square_avg", lambda value: value.half()), "optimiser/square_avg is of type F16"),
-        (replaced("model/first.weight", spoiled), "model/.*first.weight holds values"),
-        (replaced("average/first.bias", lambda bias: bias / 0), "average/.*first.bias holds values"),
+        (replaced("model/first.weight", spoiled), "model/.*first.weight holds values that are not finite"),
+        (replaced("average/first.bias", lambda bias: bias / 0), "average/.*first.bias holds .* not finite numbers"),
         (replaced("optimiser/square_avg", spoiled), "optimiser/square_avg holds values that are not finite"),
     ],
 )  # fmt: skip
@@ -151,11 +151,11 @@ def test_sizes_are_checked_before_memory_is_taken(go, stopped, tmp_path):
     file = tmp_path / "run" / LAST
     (tmp_path / "run" / BEFORE).unlink(missing_ok=True)
     vast = {"dtype": "F32", "shape": [2**31], "data_offsets": [0, 2**33]}
-    text = json.dumps({"__metadata__": header(file)["__metadata__"], "model/network.first.weight": vast}).encode()
+    text = json.dumps({"__metadata__": header(file)["__metadata__"], "model/first.weight": vast}).encode()
     with file.open("wb") as opened:
         opened.write(len(text).to_bytes(8, "little") + text)
         opened.truncate(8 + len(text) + 2**33)
-    with pytest.raises(CheckpointError, match=r"damaged checkpoint: average/network.first.bias has nothing"):
+    with pytest.raises(CheckpointError, match=r"damaged checkpoint: average/.*first.bias has nothing"):
         go(resume=True)
 
 

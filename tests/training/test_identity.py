@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
 from pixelrnn.errors import CheckpointError
+from pixelrnn.model.weight_names import version_1_name
 from tests.training.training_runs import (
     LAST,
     MODEL,
+    NETWORKS,
     SHORT,
     contents,
     cut_at,
@@ -29,6 +33,7 @@ from tests.training.training_runs import (
 
 __all__ = ["cut_at", "go", "images", "stopped", "validation"]
 
+PARTS = ("block0", "skip0", "head0", "head1", "logits")
 OF_0_1 = Path(__file__).parent / "data" / "checkpoint-of-0.1.safetensors"
 
 
@@ -47,6 +52,41 @@ def test_a_run_of_version_0_1_goes_on(go, of_0_1, tmp_path):
     ours, whole = validations(tmp_path / "run"), validations(tmp_path / "whole")
     assert ours[-1] == (8, pytest.approx(whole[-1][1], rel=1e-5))
     assert header(tmp_path / "run" / LAST)["__metadata__"]["format"] == "pixelrnn-checkpoint-3"
+
+
+BLOCK = {
+    "row_lstm": [f"core.{name}" for name in ("state_to_state", "hidden_init", "cell_init")]
+    + ["core.input_to_state.weight", "core.input_to_state.bias"],
+    "pixelcnn": [f"core.parts.{layer}.{kind}" for layer in ("reduce", "convolve") for kind in ("weight", "bias")],
+}
+BLOCK["diagonal_bilstm"] = BLOCK["row_lstm"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_parameters_have_the_order_of_version_0_1(network):
+    """Its optimisers kept one vector for all of them."""
+    model = PixelRNN(ModelConfig(network, layers=2, hidden=3, head=4))
+    order = ["first.weight", "first.bias"]
+    for layer in range(2):
+        block = [*BLOCK[network], "widen.weight", "widen.bias"]
+        order += [f"trunk.parts.block{layer}.parts.{name}" for name in block]
+    for layer in ("skip0", "skip1", "head0", "head1", "logits"):
+        order += [f"trunk.parts.{layer}.weight", f"trunk.parts.{layer}.bias"]
+    assert [version_1_name(name) for name, _ in model.named_parameters()] == order
+
+
+def test_scales_have_the_order_of_version_0_1():
+    networks = tuple(ModelConfig(network, layers=1, hidden=3, head=4) for network in ("pixelcnn", "row_lstm"))
+    model = MultiScalePixelRNN(MultiScaleConfig(sizes=(2, 4), scales=networks, conditioning=2))
+    names = [version_1_name(name) for name, _ in model.named_parameters()]
+    parts = [
+        re.match(r"scales\.(\d+\.(network\.(first|trunk\.parts\.\w+)|upsampling))", name).group(1) for name in names
+    ]
+    assert list(dict.fromkeys(parts)) == [
+        *(f"2.network.{part}" for part in ("first", *(f"trunk.parts.{name}" for name in PARTS))),
+        *(f"4.network.{part}" for part in ("first", "trunk.parts.stem", *(f"trunk.parts.{name}" for name in PARTS))),
+        "4.upsampling",
+    ]
 
 
 def test_a_run_from_before_a_config_got_another_field_goes_on(go, of_0_1, tmp_path):

@@ -180,10 +180,8 @@ def rewrite_checkpoint(file, *, change=lambda tensors: tensors, **metadata):
     old = {"format": "pixelrnn-checkpoint-2"}
     kept = {name: header(file)["__metadata__"][name] for name in ("progress", "identity")}
     texts = {name: text for name, text in (kept | old | metadata).items() if text is not None}
-    tensors = {_name_in_0_1(name): value for name, value in safetensors.torch.load(file.read_bytes()).items()}
+    tensors = {}
+    for name, value in safetensors.torch.load(file.read_bytes()).items():
+        group, _, weight = name.partition("/")
+        tensors[f"{group}/{version_1_name(weight)}"] = value
     file.write_bytes(safetensors.torch.save(change(tensors), texts))
-
-
-def _name_in_0_1(name):
-    group, _, weight = name.partition("/")
-    return f"{group}/{version_1_name(weight)}"

@@ -139,9 +139,9 @@ def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str
             metadata = file.metadata() or {}
             progress = _check_metadata(metadata, path, identity)
             wanted = shapes(progress.step)
-            names = {name: _name_in_0_1(name) if metadata["format"] == FORMAT_OF_0_1 else name for name in wanted}
-            _check_tensors(file, {names[name]: shape for name, shape in wanted.items()})
-            tensors = {name: file.get_tensor(names[name]) for name in wanted}
+            stored = {name: _name_of_0_1(name) if metadata["format"] == FORMAT_OF_0_1 else name for name in wanted}
+            _check_tensors(file, {stored[name]: shape for name, shape in wanted.items()})
+            tensors = {name: file.get_tensor(stored[name]) for name in wanted}
         if metadata.get(TENSORS_SHA, digest := _checksum_of_tensors(tensors)) != digest:
             raise ValueError("its numbers are not those that were written (checksum)")
         if (name := _not_finite(tensors)) is not None:
@@ -173,6 +173,12 @@ def _check_metadata(metadata: Mapping[str, str], path: Path, identity: str) -> P
     return progress
 
 
+def _name_of_0_1(name: str) -> str:
+    """What version 0.1 called a tensor."""
+    group, _, weight = name.partition("/")
+    return f"{group}/{version_1_name(weight)}"
+
+
 def _check_tensors(file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check names, shapes and types of tensors that are not read yet; raises ValueError for others."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -182,12 +188,6 @@ def _check_tensors(file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
             raise ValueError(f"{name} has {present.get(name, 'nothing')}: must be {shapes.get(name, 'nothing')}")
         if slices[name].get_dtype() != "F32":
             raise ValueError(f"{name} is of type {slices[name].get_dtype()}: must be F32")
-
-
-def _name_in_0_1(name: str) -> str:
-    """What version 0.1 called a tensor of a checkpoint."""
-    group, _, weight = name.partition("/")
-    return f"{group}/{version_1_name(weight)}"
 
 
 def _checksum_of_tensors(tensors: Mapping[str, Tensor]) -> str:
