@@ -1,8 +1,12 @@
 """The library may be called from any thread, so it leaves alone what all threads of a process share."""
 
 import ast
+import copy
 import os
+import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +16,10 @@ import torch
 from PIL import Image
 
 import pixelrnn
-from pixelrnn import MultiScaleConfig, MultiScalePixelRNN, files
+from pixelrnn import MultiScaleConfig, MultiScalePixelRNN, PixelRNN, files
 from pixelrnn.codec import IntegerModel
 from pixelrnn.data import load_images
+from pixelrnn.layers import MaskedConv2d, Traced
 
 SOURCE = Path(pixelrnn.__file__).parent
 SHARED = {
@@ -127,3 +132,56 @@ def test_a_file_has_the_rights_that_the_user_wants_without_asking_for_the_mask(t
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
     finally:
         os.umask(before)
+
+
+def test_models_are_made_and_copied_while_others_compute(small_model):
+    """Reading a network by torch.fx in its usual way would replace `nn.Module.__call__` for all threads."""
+    model = small_model(layers=2).double()
+    images = torch.randint(2, (2, 1, 4, 5))
+    expected, before = model.log_prob(images), torch.nn.Module.__call__
+    stop = threading.Event()
+
+    def compute():
+        while not stop.is_set():
+            assert torch.equal(model.log_prob(images), expected)
+
+    def make():
+        for _ in range(10):
+            assert torch.equal(copy.deepcopy(model).log_prob(images), expected)
+            PixelRNN(model.config).double().load_state_dict(model.state_dict())
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            computing, making = pool.submit(compute), [pool.submit(make) for _ in range(2)]
+            try:
+                for each in making:
+                    each.result()
+            finally:
+                stop.set()
+            computing.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert torch.nn.Module.__call__ is before
+
+
+def test_a_network_is_read_without_replacing_anything(small_model):
+    """As above, but by what is replaced at the time, and not by chance."""
+    seen = []
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            groups = torch.zeros(3, dtype=torch.int64)
+            self.layer = MaskedConv2d("B", (1, 1), groups, groups)
+
+        def forward(self, x):
+            seen.append((torch.nn.Module.__call__, torch.nn.Module.__getattr__))
+            return self.layer(x)
+
+    before = torch.nn.Module.__call__, torch.nn.Module.__getattr__
+    network = Network()
+    with untouched():
+        Traced(network)
+    assert seen == [before]

@@ -182,7 +182,8 @@ class TestDamage:
         ("config", "values", "match"),
         [
             (b'{"network":"row_lstm","layers":1000000000}', 8, "more than 256 layers"),
-            (b'{"network":"row_lstm","hidden":10000}', 8, "it needs .* weights, there are 8"),
+            (b'{"network":"row_lstm","hidden":10000}', 8, "it needs memory for more than"),
+            (b'{"network":"row_lstm","layers":1,"hidden":2}', 8, "it needs .* weights, there are 8"),
             (b'{"network":"row_lstm","hidden":1000000000000000000000}', 8, "does not describe a network"),
             (b'{"network":"transformer"}', 8, "does not describe a network"),
             (b'{"sizes":[1,2],"scales":7}', 8, "does not describe a network"),

@@ -132,5 +132,52 @@ def test_a_folder_for_the_hub_comes_back(tmp_path, small_model):
     assert "pixelrnn" in (tmp_path / "README.md").read_text()
 
 
-def test_a_model_can_be_pushed_to_the_hub():
-    assert callable(PixelRNN.push_to_hub)
+def test_a_card_says_what_its_author_says(tmp_path, small_model):
+    small_model().save_pretrained(tmp_path / "mine", model_card_kwargs={"license": "cc0-1.0", "tags": ["digits"]})
+    card = huggingface_hub.ModelCard.load(tmp_path / "mine" / "README.md")
+    assert (card.data.license, card.data.tags, card.data.library_name) == ("cc0-1.0", ["digits"], "pixelrnn")
+    assert "# mine\n" in card.text
+    (tmp_path / "mine" / "README.md").write_text("my words")
+    small_model(seed=1).save_pretrained(tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text() == "my words"
+
+
+class Api:
+    """Keeps what is sent."""
+
+    sent = None
+
+    def __init__(self, token):
+        self.token = token
+
+    def create_repo(self, name, *, private, exist_ok):
+        assert exist_ok
+        self.private = private
+        return huggingface_hub.RepoUrl(f"https://huggingface.co/someone/{name.rpartition('/')[2]}")
+
+    def upload_folder(self, *, folder_path, **options):
+        files = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
+        Api.sent = (self.token, self.private, files, options)
+        return "https://huggingface.co/commit"
+
+
+@pytest.mark.parametrize("way", ["push_to_hub", "save_pretrained"])
+def test_a_model_is_sent_in_one_commit(tmp_path, small_model, monkeypatch, way):
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    model, options = small_model(), {"private": True, "token": "t", "branch": "b", "create_pr": True}
+    if way == "push_to_hub":
+        address = model.push_to_hub("model", **options)
+    else:
+        address = model.save_pretrained(tmp_path / "model", push_to_hub=True, **options)
+        assert_is(model, tmp_path / "model")
+    assert address == "https://huggingface.co/commit"
+    token, private, files, told = Api.sent
+    assert (token, private) == ("t", True)
+    assert told == {
+        "repo_id": "someone/model", "revision": "b", "create_pr": True, "commit_message": "Upload a model of pixelrnn",
+    }  # fmt: skip
+    assert files.keys() == {"README.md", "config.json", "model.safetensors"}
+    assert b'pixelrnn.load("hf:someone/model")' in files["README.md"]
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "model.safetensors").write_bytes(files["model.safetensors"])
+    assert_is(model, tmp_path / "back")

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import lzma
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from pixelrnn.codec.varint import Reader, encode_varint
 from pixelrnn.config import config_from
 from pixelrnn.errors import DamagedError, LimitError
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.initialisation import SkipInit
+from pixelrnn.model.initialisation import unfilled
 from pixelrnn.model.loading import make_model
 from pixelrnn.model.multiscale import MultiScalePixelRNN
 from pixelrnn.model.weight_names import version_1_name
@@ -131,12 +130,11 @@ def _empty(fields: Mapping[str, Any], values: int) -> ImageModel:
         raise ValueError(f"more than {MOST_LAYERS} layers")
     if max(max(network.kernel, network.first_kernel) for network in networks) > LARGEST_KERNEL:
         raise ValueError(f"a kernel of more than {LARGEST_KERNEL} columns")
-    with torch.device("meta"):
-        needed = sum(math.prod(tensor.shape) for tensor in make_model(config).state_dict().values())
+    model = unfilled(lambda: make_model(config), values)
+    needed = sum(tensor.numel() for tensor in model.state_dict().values())
     if needed != values:
         raise ValueError(f"it needs {needed} weights, there are {values}")
-    with SkipInit():
-        return make_model(config).double().requires_grad_(False)
+    return model.double().requires_grad_(False)
 
 
 def _planes(values: NDArray[np.int64]) -> bytes:

@@ -2,19 +2,41 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch  # before the extension, so that the two share one OpenMP runtime
 
 from pixelrnn.kernels import _native
 
-__all__ = ["BUILDS", "build", "chosen", "forget", "limited", "multiplies_bfloat16", "threads", "wanted"]
+__all__ = [
+    "BUILDS",
+    "assumed_constant",
+    "build",
+    "chosen",
+    "forget",
+    "limited",
+    "multiplies_bfloat16",
+    "threads",
+    "wanted",
+]
 
 BUILDS = {build.name: build for build in _native.builds()}
 """The builds of the native kernels that this processor can run, by instruction set, best first."""
 
 VARIABLE = "PIXELRNN_KERNELS"
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def assumed_constant(function: Function) -> Function:
+    """Let `torch.compile` call a function once and keep its result, as `torch.compiler.assume_constant_result` does.
+
+    That one imports the whole compiler to set this attribute, which takes longer than all else of PyTorch.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 _choice: dict[str, str] = {}
@@ -37,7 +59,7 @@ def limited(count: int) -> Iterator[None]:
         _local.threads = before
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@assumed_constant
 def wanted() -> str:
     """What the environment asks for: "reference", or the name of a build; it is read once.
 
@@ -79,7 +101,7 @@ def build() -> _native.Build:
     return BUILDS[wanted()]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@assumed_constant
 def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether there is a unit for products of bfloat16: AMX in a processor, and the build for it; or that of a GPU."""
     kind = torch.device(device).type

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixelrnn.model import store
 
-__all__ = ["BundledModel", "models", "names"]
+__all__ = ["BundledModel", "bundled_names", "models"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -32,12 +32,12 @@ class BundledModel:
     provenance: dict[str, Any]
 
 
-def names() -> list[str]:
+def bundled_names() -> list[str]:
     """The names of the bundled models, sorted."""
     return sorted(folder.name for folder in WEIGHTS.iterdir() if (folder / store.WEIGHTS).is_file())
 
 
 def models() -> dict[str, BundledModel]:
     """The bundled models by name. Their configs are read, and their weights are not."""
-    opened = {name: store.open_folder(WEIGHTS / name) for name in names()}
+    opened = {name: store.open_folder(WEIGHTS / name) for name in bundled_names()}
     return {name: BundledModel(name, each.path, each.config, each.provenance) for name, each in opened.items()}

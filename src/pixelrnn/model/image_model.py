@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from pixelrnn.config import ModelConfig, MultiScaleConfig
 from pixelrnn.errors import ModelError
 from pixelrnn.heads import Head
-from pixelrnn.model import store
-from pixelrnn.model.initialisation import SkipInit
+from pixelrnn.model import hub, store
+from pixelrnn.model.initialisation import TooLargeError, unfilled
 from pixelrnn.model.names import find_folder
 from pixelrnn.model.scale import Scale
 from pixelrnn.model.weight_names import version_1_name
@@ -27,15 +26,7 @@ from pixelrnn.scanning.loop import Stage
 __all__ = ["ImageModel"]
 
 
-class ImageModel(
-    nn.Module,
-    PyTorchModelHubMixin,
-    ABC,
-    library_name="pixelrnn",
-    tags=["pixelrnn"],
-    license="mit",
-    paper_url="https://arxiv.org/abs/1601.06759",
-):
+class ImageModel(nn.Module, ABC):
     """An exact probability of images, and the ways to use it.
 
     p(x) is a product of the probability of each symbol given those before it, in an order that `stages` tells.
@@ -374,15 +365,13 @@ class ImageModel(
             ModelError: as `load`.
         """
         try:
-            with torch.device("meta"):
-                shapes = {
-                    name: tuple(value.shape) for name, value in cls.from_config(folder.config).state_dict().items()
-                }
+            model = unfilled(lambda: cls.from_config(folder.config), folder.most_weights)
+        except TooLargeError as error:
+            raise folder.misfit(str(error)) from None
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch, where a size overflows
             raise ModelError(f"{folder.source}: the config does not describe a network: {error}") from None
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         weights = folder.weights(shapes, version_1_name if folder.version == 1 else str)
-        with SkipInit():
-            model = cls.from_config(folder.config)
         model.load_state_dict(weights, strict=True)
         model.provenance = folder.provenance
         return model
@@ -398,25 +387,34 @@ class ImageModel(
     ) -> str | None:
         """Write a model folder and a model card; `push_to_hub` also sends it to the Hugging Face Hub.
 
-        Unlike that of `huggingface_hub`, this never removes what is there before the new is written.
-
         Args:
             save_directory: the folder; made if it does not exist.
             repo_id: its name on the Hub; None is that of the folder.
             push_to_hub: send it.
-            model_card_kwargs: for the template of the model card.
+            model_card_kwargs: metadata of the model card, as `license`; see `huggingface_hub.ModelCardData`.
             options: as of `push_to_hub`.
 
         Returns:
             The address of the commit on the Hub, or None.
         """
         folder = Path(save_directory)
-        self.save(folder)
-        if not (folder / "README.md").exists():
-            self.generate_model_card(**(model_card_kwargs or {})).save(folder / "README.md")
+        hub.save_with_card(self, folder, repo_id or folder.name, model_card_kwargs or {})
         if not push_to_hub:
             return None
-        return str(self.push_to_hub(repo_id or folder.name, model_card_kwargs=model_card_kwargs, **options))
+        return self.push_to_hub(repo_id or folder.name, model_card_kwargs=model_card_kwargs, **options)
+
+    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **options: Any) -> str:
+        """Send a model folder and a model card to the Hugging Face Hub, in one commit.
+
+        Args:
+            repo_id: its name on the Hub, as "user/model"; made if it does not exist.
+            model_card_kwargs: metadata of the model card, as `license`; see `huggingface_hub.ModelCardData`.
+            options: `private`, `token`, `branch`, and those of `huggingface_hub.HfApi.upload_folder`.
+
+        Returns:
+            The address of the commit on the Hub.
+        """
+        return hub.upload(self, repo_id, model_card_kwargs or {}, **options)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:

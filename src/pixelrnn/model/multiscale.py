@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pixelrnn.config import MultiScaleConfig, config_from
 from pixelrnn.model.image_model import ImageModel
-from pixelrnn.model.initialisation import SkipInit
+from pixelrnn.model.initialisation import unfilled
 from pixelrnn.model.network import Network
 from pixelrnn.model.scale import Scale
 from pixelrnn.model.upsampling import Upsampling
@@ -120,9 +120,9 @@ class MultiScalePixelRNN(ImageModel):
                 f"the models have the sizes {', '.join(map(str, sizes))}: need each of "
                 f"{', '.join(map(str, config.sizes))} once"
             )
-        with SkipInit():
-            joined = cls(config).to(next(models[0].parameters()))
         weights = {name: value for model in models for name, value in model.state_dict().items()}
+        joined = unfilled(lambda: cls(config), sum(value.numel() for value in weights.values()))
+        joined = joined.to(next(models[0].parameters()))
         joined.load_state_dict(weights)
         n, first = config.sizes[-1], models[0].provenance
         # Only what all agree on is said of the whole.

@@ -29,11 +29,11 @@ def find_folder(name: str | Path, *, ask_hub: bool = False, **options: Any) -> P
     if Path(name).is_dir():
         return Path(name)
     name = str(name)
-    if name in bundled.names():
+    if name in bundled.bundled_names():
         return bundled.WEIGHTS / name
     if name.startswith(HUB) or ask_hub:
         return hub.download(name.removeprefix(HUB), **options)
-    known = ", ".join(bundled.names()) or "none"
+    known = ", ".join(bundled.bundled_names()) or "none"
     raise ModelError(
         f"{name}: no such model folder; the bundled models are {known}; {HUB}USER/MODEL is one on the Hugging Face Hub"
     )

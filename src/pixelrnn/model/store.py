@@ -103,6 +103,7 @@ class ModelFolder:
         config: what defines the model, unchecked.
         provenance: where the weights come from.
         metadata: of the weights' file, as JSON; None in version 1.
+        size: of the weights' file, in bytes.
     """
 
     path: Path
@@ -111,6 +112,16 @@ class ModelFolder:
     config: dict[str, Any]
     provenance: dict[str, Any]
     metadata: str | None
+    size: int
+
+    @property
+    def most_weights(self) -> int:
+        """How many weights the file can hold at most: if it is full of those in half precision."""
+        return self.size // 2
+
+    def misfit(self, what: str) -> ModelError:
+        """The error that the weights are not those of the config, and why."""
+        return _misfit(self.path / WEIGHTS, what)
 
     def weights(
         self, shapes: Mapping[str, tuple[int, ...]], names: Callable[[str], str] = _as_it_is
@@ -141,7 +152,7 @@ class ModelFolder:
                 if stored != wanted:
                     differing = sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name))
                     has, asked = (which.get(differing[0], "nothing") for which in (stored, wanted))
-                    raise _misfit(path, f"{differing[0]} has {has}, the config asks for {asked}")
+                    raise self.misfit(f"{differing[0]} has {has}, the config asks for {asked}")
                 for name, value in slices.items():
                     if value.get_dtype() not in ("F32", "F16"):
                         raise ModelError(f"{path}: {name} is of type {value.get_dtype()}: must be F32 or F16")
@@ -177,8 +188,9 @@ def open_folder(path: str | Path) -> ModelFolder:
     else:
         source, text, version = copy, _first_version(copy), 1
     config, provenance = _parsed(source, text, version)
-    _check_size(weights, tensors, config)
-    return ModelFolder(folder, source, version, config, provenance, metadata)
+    size = weights.stat().st_size
+    _check_size(weights, size, tensors, config)
+    return ModelFolder(folder, source, version, config, provenance, metadata, size)
 
 
 def _header(path: Path) -> tuple[int, str | None]:
@@ -235,9 +247,8 @@ def _parsed(source: Path, text: str, version: int) -> tuple[dict[str, Any], dict
     return model, provenance
 
 
-def _check_size(path: Path, tensors: int, model: Mapping[str, Any]) -> None:
+def _check_size(path: Path, size: int, tensors: int, model: Mapping[str, Any]) -> None:
     """Refuse a config that asks for more than its weights can hold, before time and memory are taken for it."""
-    size = path.stat().st_size
     # Every network has a weight for each pair of features of a layer, and for each tap of the first kernel.
     square = math.isqrt(size)
     limits = {

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelrnn.kernels.choice import build
+from pixelrnn.kernels.choice import assumed_constant, build
 
 __all__ = [
     "addresses",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@assumed_constant
 def multiplies_halves() -> bool:
     """Whether the build in use multiplies matrices of bfloat16, on this processor."""
     return build().halves
