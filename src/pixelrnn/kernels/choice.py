@@ -2,19 +2,42 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch  # before the extension, so that the two share one OpenMP runtime
 
 from pixelrnn.kernels import _native
 
-__all__ = ["BUILDS", "build", "chosen", "forget", "limited", "multiplies_bfloat16", "threads", "wanted"]
+__all__ = [
+    "BUILDS",
+    "assumed_constant",
+    "build",
+    "build_named",
+    "chosen",
+    "forget",
+    "limited",
+    "multiplies_bfloat16",
+    "threads",
+    "wanted",
+]
 
 BUILDS = {build.name: build for build in _native.builds()}
 """The builds of the native kernels that this processor can run, by instruction set, best first."""
 
 VARIABLE = "PIXELRNN_KERNELS"
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def assumed_constant(function: Function) -> Function:
+    """Let `torch.compile` call a function once and keep its result, as `torch.compiler.assume_constant_result` does.
+
+    That one imports the whole compiler to set this attribute, which takes longer than all else of PyTorch.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 _choice: dict[str, str] = {}
@@ -37,7 +60,7 @@ def limited(count: int) -> Iterator[None]:
         _local.threads = before
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@assumed_constant
 def wanted() -> str:
     """What the environment asks for: "reference", or the name of a build; it is read once.
 
@@ -76,10 +99,21 @@ def chosen(
 
 def build() -> _native.Build:
     """The build of the native kernels in use, as long as they are."""
-    return BUILDS[wanted()]
+    return build_named(wanted())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def build_named(name: str) -> _native.Build:
+    """A build of the native kernels.
+
+    Raises:
+        ValueError: this processor can run none of that name.
+    """
+    if name not in BUILDS:
+        raise ValueError(f"build={name!r}: must be one of {', '.join(BUILDS)}")
+    return BUILDS[name]
+
+
+@assumed_constant
 def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether there is a unit for products of bfloat16: AMX in a processor, and the build for it; or that of a GPU."""
     kind = torch.device(device).type
