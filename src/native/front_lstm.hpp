@@ -27,6 +27,7 @@ struct Problem {
     Index neighbours;  // T
     Index taps;        // S, the last of which is the position itself
     Index outputs;     // of the projection; 0 if there is none
+    Index together;    // images that a task scans together, at least 1: `saved` lies in memory in parts of so many
     bool diagonal;     // fronts are diagonals (T = 2, S = 1), not rows
     bool residual;
     bool halves;                // multiply bfloat16, as amx.hpp does; F and h are multiples of 64
@@ -49,7 +50,9 @@ struct Gradients {
 
 // One instruction set's build of the recurrence.
 struct RecurrentKernel {
-    Index (*saved_size)(const Problem&);  // floats an image that `forward` keeps for `backward`
+    // Floats an image that `forward` keeps for `backward` and `states`. They must be of the same build, and have the same
+    // `together`; numbers of threads may differ.
+    Index (*saved_size)(const Problem&);
     // `saved` is null if no gradient will be asked for.
     void (*forward)(const Problem&, float* output, float* saved, int threads);
     void (*backward)(const Problem&, const Gradients&, int threads);

@@ -19,7 +19,6 @@ void front_backward(const Problem&, const Gradients&, int threads);
 namespace {
 
 constexpr Index GATES = 4;
-constexpr Index PART = 4;  // images a task scans together
 
 struct Front {
     Index row, col, cells;      // its first cell, in the direction's own columns
@@ -109,11 +108,10 @@ inline Halves as_panels(const float* weights, Index panels, Index depth) {
     return halves;
 }
 
-// Tasks: parts of at most PART images in `count` groups; group n has parts first(n) ... first(n + 1) - 1.
+// Tasks: parts of a few images in `count` groups; group n has parts first(n) ... first(n + 1) - 1.
 struct Tasks {
     Index images, parts, count, batch;
-    Tasks(const Problem& p, int threads) : batch(p.batch) {
-        images = std::max<Index>(1, std::min(PART, (p.batch + threads - 1) / threads));
+    Tasks(const Problem& p, int threads) : images(p.together), batch(p.batch) {
         parts = (p.batch + images - 1) / images;
         count = std::min<Index>(parts, threads == 1 ? 1 : 2 * threads);
     }

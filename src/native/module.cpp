@@ -66,8 +66,8 @@ bool can_run(const std::string& name) {
     return name == "baseline";
 }
 
-// Batch, height, width, features, hidden, directions, neighbours, taps, outputs.
-using Sizes = std::array<Index, 9>;
+// Batch, height, width, features, hidden, directions, neighbours, taps, outputs, images scanned together.
+using Sizes = std::array<Index, 10>;
 // Input weight and bias, weight, initial h and c, output weight and bias.
 using Weights = std::array<Address, 7>;
 
@@ -75,7 +75,7 @@ using Weights = std::array<Address, 7>;
 using Options = std::array<bool, 3>;
 
 Problem problem_of(const Sizes& s, const Options& o, Address x, const Weights& w) {
-    return {s[0], s[1],  s[2],     s[3],     s[4],     s[5],     s[6],     s[7],     s[8],    o[0],
+    return {s[0], s[1], s[2],  s[3],     s[4],     s[5],     s[6],     s[7],     s[8],     s[9],    o[0],
             o[1], o[2], at(x), at(w[0]), at(w[1]), at(w[2]), at(w[3]), at(w[4]), at(w[5]), at(w[6])};
 }
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pixelrnn import ModelConfig, PixelRNN, kernels
 from pixelrnn.kernels import Weights, choice, native
+from tests.kernels.helpers import BUILDS, LAYERS, THREADS, arguments, assert_close, lstm, results, threads, use
 from tests.kernels.test_chains import (
     RESIDUAL,
     chains,
@@ -16,9 +17,6 @@ from tests.kernels.test_chains import (
     results_of_all,
     tensors_of,
 )
-from tests.kernels.test_kernels import BUILDS, LAYERS, arguments, assert_close, fresh_choice, lstm, results, use
-
-__all__ = ["fresh_choice"]
 
 needs_amx = pytest.mark.skipif(not kernels.multiplies_bfloat16(), reason="the processor has no AMX")
 ROUNDED = 2.0**-7
@@ -67,16 +65,12 @@ def test_bfloat16_is_exact_where_nothing_is_rounded():
 @pytest.mark.parametrize("layer", LAYERS)
 def test_numbers_of_threads_agree_in_bfloat16(layer):
     tensors, diagonal = arguments(layer, 11, 6, 5, 64, 64)
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            found.append(results(halves(diagonal), tensors))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert_close(other, found[0])
+    all_results = []
+    for count in THREADS:
+        with threads(count):
+            all_results.append(results(halves(diagonal), tensors))
+    for other in all_results[1:]:
+        assert_close(other, all_results[0])
 
 
 @needs_amx
@@ -207,18 +201,14 @@ def test_chains_of_bfloat16_are_their_lines(chain, batch, height, width, small, 
 
 
 @needs_amx
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_numbers_of_threads_agree_in_a_chain_of_bfloat16(threads, all_rounded):
+@pytest.mark.parametrize("count", THREADS)
+def test_numbers_of_threads_agree_in_a_chain_of_bfloat16(count, all_rounded):
     lines, features = RESIDUAL
     tensors = tensors_of(lines, features, 11, 7, 6)
-    before = torch.get_num_threads()
     truth = results(one_by_one(lines, convolve_halves), tensors)
-    try:
-        torch.set_num_threads(threads)
+    with threads(count):
         ours = results(in_one_call(lines, halves=True), tensors)
         again = results(in_one_call(lines, halves=True), tensors)
-    finally:
-        torch.set_num_threads(before)
     assert torch.equal(ours[0], truth[0])
     assert max(relative_errors(ours, truth)) < 1e-3  # sums in another order round differently, rarely
     for one, other in zip(ours, again, strict=True):
@@ -306,9 +296,9 @@ def test_autocast_keeps_chains_together(monkeypatch):
 
 
 def test_bfloat16_without_its_unit_is_an_error(monkeypatch):
-    monkeypatch.setattr(native.operators, "build", lambda: type("Build", (), {"halves": False}))
-    x, weight, bias, _ = rounded_tensors(1, 2, 2, 3, 3, (1, 1))
+    monkeypatch.setitem(choice.BUILDS, BUILDS[0], type("Build", (), {"halves": False}))
+    x, weight, bias, _ = (tensor.detach() for tensor in rounded_tensors(1, 2, 2, 3, 3, (1, 1)))
     with pytest.raises(ValueError, match="halves: they need a processor with AMX"):
         native.convolve(x, weight, bias, (1, 1), False, None, True)
     with pytest.raises(ValueError, match="halves: they need a processor with AMX"):
-        torch.ops.pixelrnn.convolve_backward(x.detach(), x.detach(), weight.detach(), 1, 1, False, True, None, True)
+        torch.ops.pixelrnn.convolve_backward(x, x, weight, 1, 1, False, True, BUILDS[0], None, True)

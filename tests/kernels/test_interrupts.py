@@ -11,19 +11,11 @@ import pytest
 import torch
 
 from pixelrnn.kernels import Weights, native
-from tests.kernels.test_kernels import arguments, results
+from tests.kernels.helpers import arguments, results
 
 
 class Interrupted(Exception):
     """What the test's handler of signals raises."""
-
-
-@pytest.fixture
-def thread_count(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 Sizes = tuple[int, ...]
-"""Batch, height, width, features, hidden, directions, neighbours, taps, outputs."""
+"""Batch, height, width, features, hidden, directions, neighbours, taps, outputs, images scanned together."""
 
 Options = tuple[bool, bool, bool]
 """Whether fronts are diagonals, x is added, and products are of bfloat16."""

@@ -14,6 +14,7 @@ __all__ = [
     "BUILDS",
     "assumed_constant",
     "build",
+    "build_named",
     "chosen",
     "forget",
     "limited",
@@ -98,7 +99,18 @@ def chosen(
 
 def build() -> _native.Build:
     """The build of the native kernels in use, as long as they are."""
-    return BUILDS[wanted()]
+    return build_named(wanted())
+
+
+def build_named(name: str) -> _native.Build:
+    """A build of the native kernels.
+
+    Raises:
+        ValueError: this processor can run none of that name.
+    """
+    if name not in BUILDS:
+        raise ValueError(f"build={name!r}: must be one of {', '.join(BUILDS)}")
+    return BUILDS[name]
 
 
 @assumed_constant

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelrnn.kernels.choice import build
+from pixelrnn.kernels.choice import build_named
 from pixelrnn.kernels.native.operators import (
     addresses,
+    build_in_use,
     check_halves,
     checked,
     features_last,
@@ -41,7 +42,9 @@ def convolve(
     halves: bool = False,
 ) -> Tensor:
     """See `pixelrnn.kernels.convolve`; with `halves`, large ones multiply bfloat16."""
-    output: Tensor = operator("convolve", _Convolve.apply)(x, weight, bias, *kernel, rectify, halves, base)
+    output: Tensor = operator("convolve", _Convolve.apply)(
+        x, weight, bias, *kernel, rectify, halves, build_in_use(), base
+    )
     return output
 
 
@@ -57,7 +60,7 @@ def convolve_beside(
     """See `pixelrnn.kernels.convolve_beside`, and `convolve`."""
     if torch.compiler.is_compiling():
         return x, convolve(x, weight, bias, kernel, rectify, base, halves)
-    output, x = _ConvolveBeside.apply(x, weight, bias, *kernel, rectify, halves, base)
+    output, x = _ConvolveBeside.apply(x, weight, bias, *kernel, rectify, halves, build_in_use(), base)
     return x, output
 
 
@@ -104,9 +107,17 @@ def _convolution(x: Tensor, weight: Tensor, height: int, width: int, rectify: bo
 
 
 def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, height: int, width: int, rectify: bool, halves: bool, base: Tensor | None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    height: int,
+    width: int,
+    rectify: bool,
+    halves: bool,
+    build: str,
+    base: Tensor | None,
 ) -> Tensor:
-    check_halves(halves)
+    check_halves(halves, build)
     lines = [_convolution(x, weight, height, width, rectify, base is not None)]
     safe = _safe_pairs(lines, (weight, bias))
     maps, output = features_last(x), new_maps(x, weight.shape[0])
@@ -114,7 +125,9 @@ def _convolve(
         if base.shape != output.shape or base.dtype != torch.float32:
             raise ValueError(f"base has shape {tuple(base.shape)}: must be {tuple(output.shape)}, of float32")
         base = features_last(base)
-    build().convolve(_size(x), _told(lines, safe, halves), addresses((maps, output, base)), torch.get_num_threads())
+    build_named(build).convolve(
+        _size(x), _told(lines, safe, halves), addresses((maps, output, base)), torch.get_num_threads()
+    )
     return output
 
 
@@ -130,17 +143,18 @@ def _convolve_backward(
     width: int,
     rectify: bool,
     halves: bool,
+    build: str,
     base: Tensor | None = None,
     for_x: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, to which `base` is added, weight and bias; without that of x, if it is not wanted."""
-    check_halves(halves)
+    check_halves(halves, build)
     d_x, d_weight, d_bias = gradients = _new_convolve_backward(d_output, x, weight)
     lines = [_convolution(x, weight, height, width, rectify, False)]
     safe = _safe_pairs(lines, (weight, d_bias))  # in place of the bias, which no gradient needs
     maps, d_maps = features_last(x), features_last(d_output)
     beside = None if base is None else features_last(base)
-    build().convolve_backward(
+    build_named(build).convolve_backward(
         _size(x),
         _told(lines, safe, halves),
         addresses((maps, None)),
@@ -160,7 +174,8 @@ def convolve_chain(
     x: Tensor, instructions: Sequence[Instruction], registers: int, tensors: Sequence[Tensor], halves: bool = False
 ) -> Tensor:
     """See `pixelrnn.kernels.convolve_chain`; with `halves`, large convolutions multiply bfloat16."""
-    check_halves(halves)
+    build = build_in_use()
+    check_halves(halves, build)
     kinds = {instruction.kind for instruction in instructions}
     if not kinds or kinds - {Kind.CONVOLVE, Kind.ADD}:
         names = ", ".join(sorted(kind.name for kind in kinds)) or "nothing"
@@ -170,13 +185,20 @@ def convolve_chain(
     if x.dtype != torch.float32 or x.shape[1] != features:
         raise ValueError(f"x is {x.dtype} and has {x.shape[1]} features: the chain begins with {features}, of float32")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
-        output: Tensor = _Chain.apply(x, instructions, registers, halves, *tensors)
+        output: Tensor = _Chain.apply(x, instructions, registers, halves, build, *tensors)
         return output
-    return _chain(x, instructions, registers, halves, tensors, keep=False)[0]
+    return _chain(x, instructions, registers, halves, build, tensors, keep=False)[0]
 
 
 def _chain(
-    x: Tensor, lines: list[Instruction], registers: int, halves: bool, tensors: Sequence[Tensor], *, keep: bool
+    x: Tensor,
+    lines: list[Instruction],
+    registers: int,
+    halves: bool,
+    build: str,
+    tensors: Sequence[Tensor],
+    *,
+    keep: bool,
 ) -> tuple[Tensor, list[Tensor | None]]:
     """The output, and all maps that are kept, by register: those that a convolution reads, if `keep`."""
     safe = _safe_pairs(lines, tensors)
@@ -186,7 +208,7 @@ def _chain(
     for line in lines:
         if line.output in read or line is lines[-1]:
             maps[line.output] = new_maps(x, line.outputs)
-    build().convolve(_size(x), _told(lines, safe, halves), addresses(maps), torch.get_num_threads())
+    build_named(build).convolve(_size(x), _told(lines, safe, halves), addresses(maps), torch.get_num_threads())
     output = maps[lines[-1].output]
     assert output is not None
     return output, maps
@@ -196,12 +218,13 @@ def _chain_backward(
     d_output: Tensor,
     lines: list[Instruction],
     halves: bool,
+    build: str,
     maps: Sequence[Tensor | None],
     tensors: Sequence[Tensor],
     for_x: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Gradients of x, if it is wanted, and of all weights and biases."""
-    check_halves(halves)
+    check_halves(halves, build)
     safe = _safe_pairs(lines, tensors)
     maps = [None if each is None else features_last(each) for each in maps]  # hooks on saved tensors may change them
     x = maps[0]
@@ -210,7 +233,7 @@ def _chain_backward(
     sizes = [tensor.numel() for tensor in tensors]
     whole = d_output.new_empty(sum(sizes))
     gradients = [part.view(tensor.shape) for part, tensor in zip(whole.split(sizes), tensors, strict=True)]
-    build().convolve_backward(
+    build_named(build).convolve_backward(
         _size(x),
         _told(lines, safe, halves),
         addresses(maps),
@@ -239,7 +262,7 @@ class _Convolve(torch.autograd.Function):
         function = gradient_of("convolve_backward", _convolve_backward)
         (x, weight), for_x = ctx.saved_tensors, ctx.needs_input_grad[0]
         d_x, d_weight, d_bias = function(d_output, x, weight, *ctx.options, ctx.beside, for_x)
-        return d_x if for_x else None, d_weight, d_bias, None, None, None, None, d_output if ctx.onto else None
+        return d_x if for_x else None, d_weight, d_bias, *(None,) * 5, d_output if ctx.onto else None
 
 
 class _ConvolveBeside(torch.autograd.Function):
@@ -253,7 +276,7 @@ class _ConvolveBeside(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, d_x: Tensor | None) -> tuple[Tensor | None, ...]:
         if d_output is None:
-            return (d_x, *(None,) * 7)
+            return (d_x, *(None,) * 8)
         ctx.beside = d_x
         return _Convolve.backward(ctx, d_output)
 
@@ -273,33 +296,35 @@ class _Final(torch.autograd.Function):
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, lines: list[Instruction], registers: int, halves: bool, *tensors: Tensor
+        ctx: Any, x: Tensor, lines: list[Instruction], registers: int, halves: bool, build: str, *tensors: Tensor
     ) -> Tensor:
-        output, maps = _chain(x, lines, registers, halves, tensors, keep=True)
+        output, maps = _chain(x, lines, registers, halves, build, tensors, keep=True)
         maps[lines[-1].output] = None
-        ctx.lines, ctx.halves, ctx.maps = lines, halves, len(maps)
+        ctx.options, ctx.maps = (lines, halves, build), len(maps)
         ctx.save_for_backward(*maps, *tensors)
         return output
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         maps, tensors = ctx.saved_tensors[: ctx.maps], ctx.saved_tensors[ctx.maps :]
-        d_x, gradients = _chain_backward(d_output, ctx.lines, ctx.halves, maps, tensors, ctx.needs_input_grad[0])
+        lines, halves, build = ctx.options
+        d_x, gradients = _chain_backward(d_output, lines, halves, build, maps, tensors, ctx.needs_input_grad[0])
         if torch.is_grad_enabled():
             d_x, *gradients = _Final.apply(1 + len(gradients), d_x, *gradients, d_output, *ctx.saved_tensors)
-        return d_x, None, None, None, *gradients
+        return d_x, None, None, None, None, *gradients
 
 
 register(
     "convolve",
-    "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify, bool halves, Tensor? base) -> Tensor",
+    "(Tensor x, Tensor weight, Tensor bias, int height, int width, bool rectify, bool halves, str build, Tensor? base)"
+    " -> Tensor",
     _convolve,
     _new_convolve,
 )
 register(
     "convolve_backward",
-    "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify, bool halves, Tensor? base, "
-    "bool for_x)"
+    "(Tensor d_output, Tensor x, Tensor weight, int height, int width, bool rectify, bool halves, str build, "
+    "Tensor? base, bool for_x)"
     " -> (Tensor, Tensor, Tensor)",
     _convolve_backward,
     _new_convolve_backward,

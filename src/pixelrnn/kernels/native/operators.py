@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelrnn.kernels.choice import assumed_constant, build
+from pixelrnn.kernels.choice import assumed_constant, build, build_named, wanted
 
 __all__ = [
     "addresses",
+    "build_in_use",
     "check_halves",
     "checked",
     "features_last",
@@ -20,6 +21,7 @@ __all__ = [
     "refuse",
     "register",
     "register_gradient",
+    "threads_in_use",
 ]
 
 
@@ -29,13 +31,25 @@ def multiplies_halves() -> bool:
     return build().halves
 
 
-def check_halves(halves: bool) -> None:
-    """Refuse to multiply bfloat16 where nothing can.
+@assumed_constant
+def build_in_use() -> str:
+    """The name of the build for a new call; its gradient is computed by the same."""
+    return wanted()
+
+
+@assumed_constant
+def threads_in_use() -> int:
+    """How many threads PyTorch has now."""
+    return torch.get_num_threads()
+
+
+def check_halves(halves: bool, name: str) -> None:
+    """Refuse to multiply bfloat16 where the build of that name cannot.
 
     Raises:
         ValueError: it is asked for.
     """
-    if halves and not build().halves:
+    if halves and not build_named(name).halves:
         raise ValueError("halves: they need a processor with AMX, and the build of the kernels for it")
 
 
