@@ -166,7 +166,7 @@ class Sketch:
 
     def concatenate(self, x, other):
         groups = torch.cat([x.groups, other.groups])
-        return self.append(Kind.JOIN, [x], other, torch.cat([x.maps, other.maps], 1), groups)
+        return self.append(Kind.CONCATENATE, [x], other, torch.cat([x.maps, other.maps], 1), groups)
 
     def select(self, x, first, count):
         chosen = slice(first, first + count)
