@@ -42,7 +42,7 @@ sanitize: $(VENV)/.installed-test
 		-k "not compiled and not registered and not sum_to_one and not frequencies and not tend"; \
 		status=$$?; $(PIP) -e .; exit $$status
 
-SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/native/*)
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/native/* src/native/*/* src/native/*/*/*)
 
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

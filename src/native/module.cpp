@@ -13,7 +13,7 @@
 #include "amx.hpp"
 #include "convolution.hpp"
 #include "front_lstm.hpp"
-#include "scan.hpp"
+#include "scan/scan.hpp"
 
 namespace nb = nanobind;
 
@@ -137,9 +137,9 @@ void convolve_backward(const Build& build, std::array<Index, 3> size, const std:
     build.convolution.backward(chain, gradients, threads);
 }
 
-// Layer, registers of other and output, features, outputs, kernel rows above and columns beside, rectify; registers of
+// Kind, registers of other and output, features, outputs, kernel rows above and columns on either side, rectify; registers of
 // inputs; tensors.
-using ScanLine = std::tuple<std::array<Index, 8>, std::vector<Index>, std::array<Address, 5>>;
+using ScanInstruction = std::tuple<std::array<Index, 8>, std::vector<Index>, std::array<Address, 5>>;
 
 // Height, width, slope.
 using ScanSizes = std::array<Index, 3>;
@@ -148,11 +148,12 @@ using ScanSizes = std::array<Index, 3>;
 using HeadNumbers = std::array<Index, 6>;
 
 template <typename Real>
-std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std::vector<ScanLine>& lines, const HeadNumbers& head,
-                                      Index registers, const ScanSizes& size, int threads, const Tables* tables) {
-    Network<Real> network{head[0], {head[1], head[2], static_cast<Curve>(head[3]), head[4], head[5]}, registers, {}, tables};
-    for (const auto& [n, inputs, tensors] : lines) {
-        Instruction<Real> i{static_cast<Layer>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
+std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std::vector<ScanInstruction>& instructions,
+                                      const HeadNumbers& head, Index registers, const ScanSizes& size, int threads,
+                                      const Lookups* lookups) {
+    Network<Real> network{head[0], {head[1], head[2], static_cast<Curve>(head[3]), head[4], head[5]}, registers, {}, lookups};
+    for (const auto& [n, inputs, tensors] : instructions) {
+        Instruction<Real> i{static_cast<Kind>(n[0]), inputs, n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, {}};
         for (std::size_t k = 0; k < tensors.size(); ++k) i.tensors[k] = at<Real>(tensors[k]);
         network.instructions.push_back(i);
     }
@@ -160,19 +161,19 @@ std::unique_ptr<Scan<Real>> make_scan(const ScanKernel<Real>& kernel, const std:
     return kernel.create(network, {size[0], size[1], size[2]}, threads);
 }
 
-std::unique_ptr<Scan<float>> scan(const Build& build, const std::vector<ScanLine>& lines, HeadNumbers head,
+std::unique_ptr<Scan<float>> scan(const Build& build, const std::vector<ScanInstruction>& instructions, HeadNumbers head,
                                   Index registers, ScanSizes size, int threads) {
-    return make_scan(build.scan, lines, head, registers, size, threads, nullptr);
+    return make_scan(build.scan, instructions, head, registers, size, threads, nullptr);
 }
 
-// Of a table: values, and how many.
-using TableLine = std::tuple<Address, Index>;
+// Values of a function, and how many.
+using LookupValues = std::tuple<Address, Index>;
 
-std::unique_ptr<Scan<double>> exact_scan(const Build& build, const std::vector<ScanLine>& lines, HeadNumbers head,
-                                         Index registers, ScanSizes size, int threads, const std::array<TableLine, 3>& lines_of_tables) {
-    const auto table = [&](std::size_t n) { return Table{at<double>(std::get<0>(lines_of_tables[n])), std::get<1>(lines_of_tables[n])}; };
-    const Tables tables{table(0), table(1), table(2)};
-    return make_scan(build.exact_scan, lines, head, registers, size, threads, &tables);
+std::unique_ptr<Scan<double>> exact_scan(const Build& build, const std::vector<ScanInstruction>& instructions, HeadNumbers head,
+                                         Index registers, ScanSizes size, int threads, const std::array<LookupValues, 3>& functions) {
+    const auto lookup = [&](std::size_t n) { return Lookup{at<double>(std::get<0>(functions[n])), std::get<1>(functions[n])}; };
+    const Lookups lookups{lookup(0), lookup(1), lookup(2)};
+    return make_scan(build.exact_scan, instructions, head, registers, size, threads, &lookups);
 }
 
 template <typename Real>
@@ -205,17 +206,16 @@ void scan_run(Scan<Real>& scan, Index first, Index end, std::array<Address, 4> a
 
 template <typename Real>
 void add_scan(nb::module_& module, const char* name) {
-    using Its = Scan<Real>;
-    nb::class_<Its>(module, name)
-        .def_prop_ro("state_size", &Its::state_size)
-        .def("begin", [](Its& scan, Index batch, Address conditioning) { scan.begin(batch, at<Real>(conditioning)); },
+    nb::class_<Scan<Real>>(module, name)
+        .def_prop_ro("state_size", &Scan<Real>::state_size)
+        .def("begin", [](Scan<Real>& scan, Index batch, Address conditioning) { scan.begin(batch, at<Real>(conditioning)); },
              nb::call_guard<nb::gil_scoped_release>())
         .def("step", &scan_step<Real>)
-        .def("finish_row", &Its::finish_row, nb::call_guard<nb::gil_scoped_release>())
+        .def("finish_row", &Scan<Real>::finish_row, nb::call_guard<nb::gil_scoped_release>())
         .def("follow", &scan_follow<Real>)
         .def("decode", &scan_decode<Real>)
         .def("run", &scan_run<Real>)
-        .def("reorder", [](Its& scan, Address from) { scan.reorder(at<std::int64_t>(from)); },
+        .def("reorder", [](Scan<Real>& scan, Address from) { scan.reorder(at<std::int64_t>(from)); },
              nb::call_guard<nb::gil_scoped_release>());
 }
 

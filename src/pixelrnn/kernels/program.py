@@ -20,7 +20,7 @@ __all__ = ["Instruction", "Kind", "Program", "fold", "lower"]
 
 
 class Kind(IntEnum):
-    """What an instruction does; as `Layer` in `scan.hpp`."""
+    """What an instruction does; as `Kind` in `scan.hpp`."""
 
     FIRST = 0
     CONVOLVE = 1

@@ -9,7 +9,7 @@
 #if !defined(PIXELRNN_EXACT)
 #include "functions.hpp"
 #endif
-#include "scan.hpp"
+#include "scan/scan.hpp"
 #include "vector.hpp"
 
 namespace pixelrnn::PIXELRNN_ISA {
@@ -37,20 +37,20 @@ INLINE Vec floor(Vec x) {
 // A function of |x|.
 class Function {
 public:
-    explicit Function(const Table& table)
-        : values_(table.values, table.values + table.size), last_(static_cast<Real>(table.size - 1)) {
-        values_.push_back(0);  // read beside the last
+    explicit Function(const Lookup& lookup)
+        : values_(lookup.values, lookup.values + lookup.size), last_(static_cast<Real>(lookup.size - 1)) {
+        values_.push_back(0);  // two values are read at once
     }
     INLINE Vec operator()(Vec x) const {
-        const Vec size = x < Vec{} ? -x : x, bound = broadcast(last_), place = size > bound ? bound : size;
+        const Vec magnitude = x < Vec{} ? -x : x, last = broadcast(last_), place = magnitude > last ? last : magnitude;
 #if defined(__AVX512F__)
-        const __m256i at = _mm512_maskz_cvttpd_epi32(0xff, (__m512d)place);
-        const __m256i found = _mm256_i32gather_epi32(reinterpret_cast<const int*>(values_.data()), at, sizeof(std::uint16_t));
-        return (Vec)_mm512_maskz_cvtepi32_pd(0xff, _mm256_and_si256(found, _mm256_set1_epi32(0xffff)));
+        const __m256i index = _mm512_maskz_cvttpd_epi32(0xff, (__m512d)place);
+        const __m256i pairs = _mm256_i32gather_epi32(reinterpret_cast<const int*>(values_.data()), index, sizeof(std::uint16_t));
+        return (Vec)_mm512_maskz_cvtepi32_pd(0xff, _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff)));
 #else
-        Vec found;
-        for (Index k = 0; k < V; ++k) found[k] = values_[static_cast<std::size_t>(static_cast<std::int32_t>(place[k]))];
-        return found;
+        Vec values;
+        for (Index k = 0; k < V; ++k) values[k] = values_[static_cast<std::size_t>(static_cast<std::int32_t>(place[k]))];
+        return values;
 #endif
     }
 
@@ -62,8 +62,8 @@ private:
 class Arithmetic {
 public:
     explicit Arithmetic(const Network& network)
-        : encode_(network.tables->encode.values, network.tables->encode.values + network.tables->encode.size),
-          sigmoid_(network.tables->sigmoid), tanh_(network.tables->tanh) {}
+        : encode_(network.lookups->encode.values, network.lookups->encode.values + network.lookups->encode.size),
+          sigmoid_(network.lookups->sigmoid), tanh_(network.lookups->tanh) {}
 
     // Symbols that are not there yet may be anything.
     Real encode(std::int64_t symbol) const { return encode_[std::clamp<std::int64_t>(symbol, 0, static_cast<std::int64_t>(encode_.size()) - 1)]; }
@@ -72,12 +72,12 @@ public:
     static INLINE Vec feature(Vec sum) { return clamp(rounded(sum), FEATURE); }
     static INLINE Vec state(Vec sum) { return clamp(rounded(sum), CELL); }
     INLINE Vec sigmoid(Vec x) const {
-        const Vec found = sigmoid_(x);
-        return x < Vec{} ? broadcast(ONE) - found : found;
+        const Vec positive = sigmoid_(x);
+        return x < Vec{} ? broadcast(ONE) - positive : positive;
     }
     INLINE Vec tanh(Vec x) const {
-        const Vec found = tanh_(x);
-        return x < Vec{} ? -found : found;
+        const Vec positive = tanh_(x);
+        return x < Vec{} ? -positive : positive;
     }
 
 private:

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "scan.hpp"
+#include "scan/scan.hpp"
 
 namespace pixelrnn {
 
@@ -41,11 +41,11 @@ public:
         : head_(head), logits_(static_cast<std::size_t>(head.levels)), cumulative_(logits_.size()),
           curves_(static_cast<std::size_t>(head.means * head.scales)) {}
 
-    // Numbers of a colour; the symbols of the pixel, `apart` in memory, of which those of earlier colours are read.
-    void read(const Real* numbers, Index colour, const std::int64_t* symbols, Index apart, double temperature) {
+    // From the numbers of a colour, and the symbols of the pixel, `stride` from one to the next; those of earlier colours are read.
+    void read(const Real* numbers, Index colour, const std::int64_t* symbols, Index stride, double temperature) {
         by_curves_ = head_.curve != Curve::none && temperature == 1;
         summed_ = false;
-        if (head_.curve != Curve::none) read_curves(numbers, colour, symbols, apart);
+        if (head_.curve != Curve::none) read_curves(numbers, colour, symbols, stride);
         if (by_curves_) return;
         for (Index k = 0; k < head_.levels; ++k)
             logits_[k] = (head_.curve != Curve::none ? log_mass(k) : logit_of(numbers, k)) / temperature;
@@ -83,7 +83,7 @@ private:
     }
     double logit_of(const Real* numbers, Index k) const { return head_.levels > 2 ? numbers[k] : k == 0 ? 0.0 : numbers[0]; }
 
-    void read_curves(const Real* numbers, Index colour, const std::int64_t* symbols, Index apart) {
+    void read_curves(const Real* numbers, Index colour, const std::int64_t* symbols, Index stride) {
         const Index n = head_.means * head_.scales;
         const Real *log_scales = numbers + n, *means = log_scales + n, *coupling = means + head_.means;
         const double step = 2.0 / static_cast<double>(head_.levels - 1), highest = *std::max_element(numbers, numbers + n);
@@ -92,7 +92,7 @@ private:
         for (Index m = 0; m < head_.means; ++m) {
             double mean = means[m];
             for (Index c = 0; c < colour; ++c)
-                mean += std::tanh(static_cast<double>(coupling[c * head_.means + m])) * (step * static_cast<double>(symbols[c * apart]) - 1);
+                mean += std::tanh(static_cast<double>(coupling[c * head_.means + m])) * (step * static_cast<double>(symbols[c * stride]) - 1);
             for (Index s = 0; s < head_.scales; ++s) {
                 const Index k = m * head_.scales + s;
                 const double log_weight = numbers[k] - highest - std::log(total);

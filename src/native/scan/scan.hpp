@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "front_lstm.hpp"
-#include "range_decoder.hpp"
+#include "scan/range_decoder.hpp"
 
 namespace pixelrnn {
 
 // As `Kind` in kernels/program.py.
-enum class Layer : Index {
+enum class Kind : Index {
     first,
     convolve,
     row_lstm,
@@ -31,25 +31,26 @@ enum class Layer : Index {
 // What a network does at a position, one after the other. Vectors of features are in numbered registers.
 template <typename Real>
 struct Instruction {
-    Layer layer;
-    std::vector<Index> inputs;   // registers; several are side by side, for a 1 × 1 convolution
-    Index other, output;         // registers; `other`, if not -1, is the second operand, or added to a convolution
-    Index features, outputs;     // of each input, and of the output
-    Index above, side;           // of the kernel; a Row LSTM sees `side` neighbours on either side; `select` begins at feature `above`
-    bool rectify;                // inputs are max(0, x)
+    Kind kind;
+    std::vector<Index> inputs;  // registers; of several, a 1 × 1 convolution reads all features
+    Index other;                // register: the second operand, or what is added to a convolution; -1: none
+    Index output;               // register
+    Index features, outputs;    // of each input, and of the output
+    Index above, side;          // of the kernel; a Row LSTM sees `side` neighbours on either side; `select` starts at feature `above`
+    bool rectify;               // inputs are max(0, x)
     // Weight (outputs, features of all inputs, taps) and bias of a convolution; those of `Problem` for an LSTM. They are copied.
     const Real* tensors[5];
 };
 
-// A function of the integers 0, 1, …
-struct Table {
+// A function of the integers 0, 1, …, which is copied.
+struct Lookup {
     const double* values;
     Index size;
 };
 
-// What integers need, see pixelrnn.codec.fixed_point; tables are copied.
-struct Tables {
-    Table encode, sigmoid, tanh;  // the last two stay at the value of their end
+// What integers need, see pixelrnn.codec.fixed_point.
+struct Lookups {
+    Lookup encode, sigmoid, tanh;  // the last two stay at the value of their end
 };
 
 enum class Curve : Index { none, logistic, normal };
@@ -57,7 +58,7 @@ enum class Curve : Index { none, logistic, normal };
 // How the numbers of a symbol are read, see pixelrnn.heads: a softmax, or a mixture of curves.
 struct Head {
     Index levels;
-    Index outputs;        // numbers of a symbol
+    Index outputs;  // numbers of a symbol
     Curve curve;
     Index means, scales;  // scales of each mean
 };
@@ -68,7 +69,7 @@ struct Network {
     Head head;
     Index registers;  // the last instruction writes the outputs of all colours
     std::vector<Instruction<Real>> instructions;
-    const Tables* tables;  // null for floats
+    const Lookups* lookups;  // null for floats
 };
 
 struct ScanSize {
@@ -87,10 +88,10 @@ struct Drawing {
     const bool* known;      // (B, H, W); null: nothing
     const double* uniform;  // (B, C, H, W)
     double temperature;
-    double* log_prob;       // (B, C, H, W) of the symbols; null: not wanted
+    double* log_prob;  // (B, C, H, W) of the symbols; null: not wanted
 };
 
-// A scan of a batch, with its state. Images are (B, C, H, W).
+// A scan of a batch, with its state. Images are (B, C, H, W). After an exception a scan must begin again.
 template <typename Real>
 class Scan {
 public:
