@@ -123,7 +123,6 @@ def in_integers(model: nn.Module) -> None:
         if isinstance(module, Network):
             if (kind := module.config.head_kind) != "softmax":
                 raise LimitError(f"head_kind={kind!r}: only models with a softmax can be used for archives")
-            module.traced.read()
             try:
                 _prove(program_of(module))
             except TypeError as error:

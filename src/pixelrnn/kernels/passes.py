@@ -169,7 +169,7 @@ def _fuse_chain(
     program, registers = Program(), {}
     features = next(modules[str(node.target)].features for node in chain if node.args == (source,))
     registers[source] = program.register(features)
-    lower(chain, modules, program, registers, tensors=False)
+    lower(chain, modules, program, registers)
     inner = fx.Graph()
     copies = {source: inner.placeholder("x")}
     for node in chain:

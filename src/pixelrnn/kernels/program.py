@@ -49,7 +49,7 @@ class Instruction(NamedTuple):
         above: rows of the kernel above its centre; of `SELECT`, the first feature.
         side: columns of the kernel on either side of it.
         rectify: whether max(0, input) is read.
-        tensors: of the layer, as the kernels take them; () if they were not asked for.
+        tensors: of the layer, as the kernels take them; () before they are asked for, see `Program.bound`.
     """
 
     kind: Kind
@@ -82,6 +82,14 @@ class Program:
     def registers(self) -> int:
         """How many registers there are."""
         return len(self.widths)
+
+    def bound(self) -> Program:
+        """The same, with the tensors that layers have now."""
+        instructions = [
+            instruction if layer is None else instruction._replace(tensors=tuple(layer.operands()))
+            for instruction, layer in zip(self.instructions, self.layers, strict=True)
+        ]
+        return Program(instructions, self.widths, self.layers)
 
     def register(self, features: int) -> int:
         """A new register, of so many features: its number."""
@@ -177,17 +185,14 @@ def lower(
     modules: Mapping[str, Any],
     program: Program,
     registers: dict[Any, int],
-    *,
-    tensors: bool,
 ) -> None:
-    """Write an instruction for each node of a folded graph.
+    """Write an instruction for each node of a folded graph, without tensors.
 
     Args:
         nodes: some of it, in order; placeholders and the output are passed over.
         modules: of the network, by name.
         program: appended to.
         registers: where the values of nodes are; that of each node is added.
-        tensors: whether to take the tensors of layers along.
 
     Raises:
         TypeError: there is no such kernel.
@@ -209,7 +214,6 @@ def lower(
                 above=rows // 2,
                 side=cols // 2,
                 rectify=rectify,
-                tensors=tuple(layer.operands()) if tensors else (),
             )
         elif node.op == "call_function" and node.target not in (torch.chunk, torch.split):
             registers[node] = _lower_function(node, program, registers)

@@ -1,5 +1,6 @@
 """A network that was read: its graph, and the fused form in which whole maps are computed."""
 
+import copy
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Traced:
         module: as given.
         graph: see `trace`.
         slope: of all its layers, see `Layer.slope`.
+        memory: what readers have found out about the graph, until the module is read again.
 
     Raises:
         TypeError: it does something that has no second face, see `trace`.
@@ -34,13 +36,17 @@ class Traced:
     graph: fx.Graph
     slope: int | None
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph | None = None) -> None:
         self.module = module
-        self.read()
+        self.read(graph)
 
-    def read(self) -> None:
-        """Follow the module again: after a change to what its `forward` does. Changes of its parts are noticed."""
-        self.graph = trace(self.module)
+    def read(self, graph: fx.Graph | None = None) -> None:
+        """Follow the module again: after a change to what its `forward` does. Changes of its parts are noticed.
+
+        Args:
+            graph: of an equal module, if it is known.
+        """
+        self.graph = graph or trace(self.module)
         self.slope = slope_of(self.module, self.graph)
         self._parts = [
             (module._modules, tuple(module._modules.values())) for module in self.module.modules() if module._modules
@@ -56,12 +62,18 @@ class Traced:
             )
         ]
         self._fused: fx.GraphModule | None = None
+        self.memory: dict[str, Any] = {}
+
+    def update(self) -> None:
+        """Read the module again, if a part of it was put in the place of another."""
+        if any(tuple(parts.values()) != before for parts, before in self._parts):
+            self.read()
 
     def __call__(self, *inputs: Any) -> Tensor:
         """Compute whole maps: (B, F, H, W), and perhaps conditioning (B, c, H, W) → (B, F', H, W)."""
         compiling = torch.compiler.is_compiling()
-        if not compiling and any(tuple(parts.values()) != before for parts, before in self._parts):
-            self.read()
+        if not compiling:
+            self.update()
         if not compiling and any(self._hooks):
             output: Tensor = self.module(*inputs)
             return output
@@ -85,6 +97,10 @@ class Traced:
     def _arithmetic(self) -> Any:
         return next((layer.arithmetic for _, layer in layers_of(self.module, self.graph)), FLOATING)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Traced":
+        """Copy the module; the graph, which names its parts, is that of the copy, too."""
+        return Traced(copy.deepcopy(self.module, memo), self.graph)
+
     def __reduce__(self) -> Any:
-        """Copy and pickle the module alone: a copy is read anew."""
+        """Pickle the module alone: it is read anew."""
         return Traced, (self.module,)

@@ -46,27 +46,24 @@ def program_of(network: Lowered) -> Program:
     Raises:
         TypeError: it has a layer or a function that the kernels in C++ do not know.
     """
+    network.traced.update()
+    program: Program | None = network.traced.memory.get("program")
+    if program is None or program.layers[0] is not network.first:
+        program = network.traced.memory["program"] = _lowered(network)
+    return program.bound()
+
+
+def _lowered(network: Lowered) -> Program:
     program, first, modules = Program(), network.first, network.traced.modules
     graph = fold(network.traced.graph, modules)
     x, conditioning = (node for node in graph.nodes if node.op == "placeholder")
-    rows, cols = first.window
+    window = {"above": first.window[0] // 2, "side": first.window[1] // 2}
     registers = {
-        x: program.add(
-            Kind.FIRST,
-            -1,
-            first.outputs,
-            features=first.features,
-            layer=first,
-            above=rows // 2,
-            side=cols // 2,
-            tensors=tuple(first.operands()),
-        )
+        x: program.add(Kind.FIRST, -1, first.outputs, features=first.features, layer=first, **window),
     }
-    if network.conditioning:
-        registers[conditioning] = program.add(
-            Kind.CONDITIONING, -1, network.conditioning, features=network.conditioning
-        )
-    lower(graph.nodes, modules, program, registers, tensors=True)
+    if features := network.conditioning:
+        registers[conditioning] = program.add(Kind.CONDITIONING, -1, features, features=features)
+    lower(graph.nodes, modules, program, registers)
     (result,) = (node.args[0] for node in graph.nodes if node.op == "output")
     if registers[result] != program.instructions[-1].output:
         raise TypeError(f"{type(network.traced.module).__name__}: what it gives is not what it computes last")

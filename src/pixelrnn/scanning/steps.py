@@ -39,6 +39,7 @@ class Stepper(Reader):
     """
 
     def __init__(self, traced: Traced) -> None:
+        traced.update()
         super().__init__(traced.module, traced.graph)
         self.layers = list(layers_of(traced.module, traced.graph))
 
