@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pixelrnn.codec import coding
-from pixelrnn.codec.fixed_point import fixed_point
+from pixelrnn.codec.fixed_point import to_fixed_point
 from pixelrnn.codec.frequencies import to_frequencies
 from pixelrnn.codec.range_coder import RangeDecoder, RangeEncoder
 from pixelrnn.errors import DamagedError
@@ -25,7 +25,7 @@ from .integer_networks import decode, encode, make, outputs, reference_words
 @pytest.mark.parametrize("network", NETWORKS)
 def test_an_image_is_decoded_from_what_it_was_encoded_to(network):
     model = make(network, 2, 5)
-    integers, image = fixed_point(model), images_of(model, 1, 5, 6)
+    integers, image = to_fixed_point(model), images_of(model, 1, 5, 6)
     logits = integers.head.logits(outputs(integers, image), None)[0]
     encoder = RangeEncoder()
     for row, col, colour in itertools.product(range(5), range(6), range(2)):
@@ -52,7 +52,7 @@ class TestCoding:
     @pytest.mark.parametrize("network", NETWORKS)
     def test_images_come_back_and_cost_what_they_are_worth(self, network, colours, levels, size):
         model = make(network, colours, levels)
-        integers, images = fixed_point(model), images_of(model, 4, *size)
+        integers, images = to_fixed_point(model), images_of(model, 4, *size)
         words = encode(integers, images)
         assert torch.equal(decode(integers, words, images.shape), images)
         logits = integers.head.logits(outputs(integers, images), None)
@@ -63,20 +63,20 @@ class TestCoding:
 
     def test_no_images_need_no_words(self):
         model = make("pixelcnn")
-        integers, images = fixed_point(model), images_of(model, 0, 3, 4)
+        integers, images = to_fixed_point(model), images_of(model, 0, 3, 4)
         words = encode(integers, images)
         assert len(words) == 0
         assert decode(integers, words, images.shape).shape == (0, 1, 3, 4)
 
     def test_words_do_not_depend_on_how_many_are_computed_together(self, monkeypatch):
         model = make("row_lstm", 3, 7)
-        integers, images = fixed_point(model), images_of(model, 5, 4, 4)
+        integers, images = to_fixed_point(model), images_of(model, 5, 4, 4)
         words = encode(integers, images)
         monkeypatch.setattr(coding, "follow", functools.partial(coding.follow, together=1))
         assert np.array_equal(encode(integers, images), words)
 
     def test_several_batches_share_a_stream(self):
-        models = [fixed_point(make("row_lstm", 3, 7)), fixed_point(make("diagonal_bilstm"))]
+        models = [to_fixed_point(make("row_lstm", 3, 7)), to_fixed_point(make("diagonal_bilstm"))]
         batches = [images_of(model, 2, *size) for model in models for size in ((4, 3), (1, 5))]
         encoder = coding.Encoder()
         for number, images in enumerate(batches):
@@ -90,7 +90,7 @@ class TestCoding:
 
     def test_the_words_are_those_of_the_reference(self):
         model = make("diagonal_bilstm", 2, 5)
-        integers, images = fixed_point(model), images_of(model, 2, 3, 4)
+        integers, images = to_fixed_point(model), images_of(model, 2, 3, 4)
         logits = integers.head.logits(outputs(integers, images), None)
         found, symbols = [], []
         for row, col, colour, image in itertools.product(range(3), range(4), range(2), range(2)):
@@ -100,7 +100,7 @@ class TestCoding:
 
     def test_damaged_words_are_refused_or_those_of_other_images(self):
         model = make("row_lstm", 1, 4)
-        integers, images = fixed_point(model), images_of(model, 3, 6, 6)
+        integers, images = to_fixed_point(model), images_of(model, 3, 6, 6)
         words, random = encode(integers, images), np.random.default_rng(0)
         for _ in range(40):
             damaged = words.copy()
@@ -124,7 +124,7 @@ class TestDecoders:
     @pytest.mark.parametrize(("colours", "levels"), [(1, 2), (3, 256), (2, 3)])
     def test_both_read_the_same(self, monkeypatch, colours, levels, threads, build):
         for network in NETWORKS:
-            integers = fixed_point(make(network, colours, levels))
+            integers = to_fixed_point(make(network, colours, levels))
             images = images_of(integers, 5, 6, 9)
             words, found = encode(integers, images), []
             for kernels in (build, "reference"):
@@ -139,7 +139,7 @@ class TestDecoders:
     def test_both_notice_words_that_are_too_few_or_too_many(self, monkeypatch, kernels):
         monkeypatch.setenv("PIXELRNN_KERNELS", kernels)
         choice.forget()
-        integers = fixed_point(make("row_lstm", 1, 16))
+        integers = to_fixed_point(make("row_lstm", 1, 16))
         images = images_of(integers, 4, 6, 6)
         words = encode(integers, images)
         for wrong in (words[: len(words) // 2], np.append(words, [1, 2, 3, 4]), words[:0]):
@@ -147,7 +147,7 @@ class TestDecoders:
                 decode(integers, np.asarray(wrong, np.uint32), images.shape)
 
     def test_words_that_no_encoder_wrote(self):
-        integers = fixed_point(make("row_lstm", 1, 16))
+        integers = to_fixed_point(make("row_lstm", 1, 16))
         with pytest.raises(DamagedError, match="not those of such images"):
             decode(integers, np.full(100, 2**32 - 1, np.uint32), (1, 1, 9, 9))
 

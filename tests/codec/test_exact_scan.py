@@ -1,19 +1,16 @@
 """Scans in C++ in integers: what they compute is what PyTorch's steps compute, to the bit."""
 
-import importlib
-
 import pytest
 import torch
 
 from pixelrnn import ModelConfig, MultiScaleConfig, MultiScalePixelRNN, PixelRNN
-from pixelrnn.codec.fixed_point import fixed_point
+from pixelrnn.codec import fixed_point
+from pixelrnn.codec.fixed_point import to_fixed_point
 from pixelrnn.kernels import choice
 from pixelrnn.scanning.loop import Drawing, wave_count, waves
 from pixelrnn.scanning.native import NativeScan, combine, program_of
 from pixelrnn.scanning.steps import Steps
 from tests.test_laws import NETWORKS
-
-module = importlib.import_module("pixelrnn.codec.fixed_point")
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def make(network, colours=1, levels=2, change=ordinary, **fields):
     """A network in integers."""
     fields = {"layers": 2, "hidden": 6, "head": 9, **fields}
     model = PixelRNN(ModelConfig(network=network, colours=colours, levels=levels, **fields))
-    return fixed_point(drawn(model, change)).network
+    return to_fixed_point(drawn(model, change)).network
 
 
 @torch.no_grad()
@@ -165,14 +162,14 @@ def test_those_limits_are_reached(network, change, limit, monkeypatch):
     model = make(network, 1, 5, change, layers=3)
     images = images_of(model, 3, 5, 7)
     found = logits(model.start_scan(5, 7), images)
-    monkeypatch.setattr(module, limit, 2.0**40)
+    monkeypatch.setattr(fixed_point, limit, 2.0**40)
     assert not torch.equal(logits(pytorch(model, 5, 7), images), found)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_several_scales_are_exact(network, everywhere):
     scale = ModelConfig(network=network, layers=2, hidden=5, head=6, colours=2, levels=5)
-    model = fixed_point(drawn(MultiScalePixelRNN(MultiScaleConfig((2, 6), (scale, scale), conditioning=3))))
+    model = to_fixed_point(drawn(MultiScalePixelRNN(MultiScaleConfig((2, 6), (scale, scale), conditioning=3))))
     small = torch.randint(5, (5, 2, 2, 2), generator=seeded())
     large = torch.randint(5, (5, 2, 6, 6), generator=seeded())
     large[..., ::3, ::3] = small

@@ -8,7 +8,7 @@ import torch
 
 from pixelrnn.codec import lookup
 from pixelrnn.kernels import choice
-from pixelrnn.kernels._native import RangeDecoder
+from pixelrnn.scanning.native import RangeDecoder
 from tests.scanning.sketches import LEVELS, Floats, Integers, Sketch
 
 ATTEMPTS = 50

@@ -27,7 +27,7 @@ from pixelrnn.model.network import Network
 from pixelrnn.model.upsampling import Upsampling
 from pixelrnn.scanning.native import program_of
 
-__all__ = ["fixed_point", "in_integers"]
+__all__ = ["in_integers", "to_fixed_point"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -79,7 +79,7 @@ class _Integers:
         return x.sign() * self._tanh[x.abs().clamp(max=len(self._tanh) - 1).long()]
 
 
-def fixed_point(model: Model) -> Model:
+def to_fixed_point(model: Model) -> Model:
     """Convert a trained model to integers.
 
     Args:
@@ -92,20 +92,20 @@ def fixed_point(model: Model) -> Model:
     Raises:
         LimitError: its weights are too large, or its head is a mixture, which has no integers yet.
     """
-    found = copy.deepcopy(model).cpu().double().requires_grad_(False)
-    for layer in found.modules():
+    integers = copy.deepcopy(model).cpu().double().requires_grad_(False)
+    for layer in integers.modules():
         if isinstance(layer, MaskedConv2d | nn.Conv2d | nn.ConvTranspose2d):
             _fix(layer.weight, FRACTION)
             _fix(layer.bias, 2 * FRACTION)
         elif isinstance(layer, RowLSTM | DiagonalBiLSTM):
             for parameter in (layer.state_to_state, layer.hidden_init, layer.cell_init):
                 _fix(parameter, FRACTION)
-    in_integers(found)
-    return found
+    in_integers(integers)
+    return integers
 
 
 def in_integers(model: nn.Module) -> None:
-    """Let a model compute in integers, whose parameters are those of `fixed_point` already.
+    """Let a model compute in integers, whose parameters are those of `to_fixed_point` already.
 
     Raises:
         LimitError: they are too large, or the head is a mixture.

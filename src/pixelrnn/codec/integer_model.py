@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pixelrnn.codec import lookup
-from pixelrnn.codec.fixed_point import fixed_point, in_integers
+from pixelrnn.codec.fixed_point import in_integers, to_fixed_point
 from pixelrnn.codec.varint import Reader, encode_varint
 from pixelrnn.config import config_from
 from pixelrnn.errors import DamagedError, LimitError
@@ -55,7 +55,7 @@ class IntegerModel:
     def __init__(self, model: ImageModel) -> None:
         if isinstance(model, MultiScalePixelRNN):
             model.check_whole()
-        self._take(fixed_point(model))
+        self._take(to_fixed_point(model))
 
     def _take(self, model: ImageModel) -> None:
         self.model = model
@@ -91,9 +91,9 @@ class IntegerModel:
             in_integers(model)
         except LimitError as error:
             raise DamagedError(f"its model: {error}") from None
-        found = cls.__new__(cls)
-        found._take(model)
-        return found
+        integers = cls.__new__(cls)
+        integers._take(model)
+        return integers
 
     def _plain(self) -> bytes:
         text = json.dumps(_without_defaults(self.model.config), sort_keys=True, separators=(",", ":")).encode()
