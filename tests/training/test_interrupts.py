@@ -8,7 +8,17 @@ import pytest
 
 from pixelrnn import PixelRNN
 from pixelrnn.errors import Interrupted
-from tests.training.training_runs import SHORT, after_update, go, images, progress, same_result, validation
+from tests.training.training_runs import (
+    SHORT,
+    after_update,
+    go,
+    images,
+    metrics,
+    progress,
+    same_result,
+    validation,
+    validations,
+)
 
 __all__ = ["after_update", "go", "images", "validation"]
 
@@ -68,6 +78,29 @@ def test_a_signal_in_the_middle_of_a_step_lets_it_end(go, after_update, tmp_path
     assert progress(tmp_path / "run")["step"] == 1
     go(config, resume=True)
     assert same_result(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_signal_in_a_validation_ends_it_and_the_resumed_run_begins_with_it(go, tmp_path, monkeypatch, number):
+    real, calls = PixelRNN.log_prob, []
+
+    def log_prob(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    config = dataclasses.replace(SHORT, checkpoint_seconds=1e6)
+    go(config, folder="whole")
+    monkeypatch.setattr(PixelRNN, "log_prob", log_prob)
+    with pytest.raises(Interrupted, match=f"stopped after step {4 * number}; everything is saved"):
+        go(config)
+    assert progress(tmp_path / "run")["step"] == 4 * number
+    assert len(validations(tmp_path / "run")) == number - 1
+    go(config, resume=True)
+    assert same_result(tmp_path / "whole", tmp_path / "run")
+    steps = [[(entry["kind"], entry["step"]) for entry in metrics(tmp_path / name)] for name in ("whole", "run")]
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ that is not finite is neither written nor read.
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "Shapes",
     "has_checkpoint",
     "read_checkpoint",
+    "warn_user",
 ]
 
 LAST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
@@ -43,6 +45,11 @@ TENSORS_SHA, METADATA_SHA = "tensors_sha256", "metadata_sha256"
 
 Shapes = Callable[[int], Mapping[str, tuple[int, ...]]]
 """Gives the names and shapes of the tensors of a checkpoint after so many steps."""
+
+
+def warn_user(text: str) -> None:
+    """Warn in Python's way."""
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -93,7 +100,7 @@ class Checkpoints:
             temporary.write_bytes(safetensors.torch.save(kept, metadata))
         self._last_is_good = True
 
-    def load(self, shapes: Shapes, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Progress]:
+    def load(self, shapes: Shapes, warn: Callable[[str], None] = warn_user) -> tuple[dict[str, Tensor], Progress]:
         """Read the last checkpoint; if it is damaged or gone, the one before it.
 
         A run goes on from either to the same end.

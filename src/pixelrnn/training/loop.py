@@ -5,12 +5,11 @@ Shape letters: `N` images of a data set, `C` colours, `H` rows, `W` columns.
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from pixelrnn.evaluation.units import bits_per_dim, unit_of
 from pixelrnn.model.image_model import ImageModel
 from pixelrnn.model.loading import load, make_model
 from pixelrnn.training.batches import batch_of, check_images
-from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints
+from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints, warn_user
 from pixelrnn.training.identity import describe_run
 from pixelrnn.training.interrupts import stop_signals
 from pixelrnn.training.learner import Learner, make_learner, multiplies_in_bfloat16, optimise
@@ -35,11 +34,6 @@ __all__ = ["Run"]
 
 SECONDS_A_RECORD = 2.0
 """Time between two records of the loss in training, if no validation comes first."""
-
-
-def warn_user(text: str) -> None:
-    """Warn in Python's way."""
-    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 @dataclass(repr=False, eq=False)
@@ -95,7 +89,6 @@ class Run:
         self.progress = Progress()
         identity = describe_run(self.model_config, self.config, self.images, self.only)
         self._checkpoints = Checkpoints(self.folder, identity)
-        self._metrics: TextIO
         self._unlogged: list[float] = []  # nats of the steps since the last record
         self._validation_took = 0.0
 
@@ -133,8 +126,11 @@ class Run:
             TrainingError: the loss, its gradient or the weights are not finite; the last checkpoint is kept.
             OSError: the folder cannot be written.
         """
-        with open_metrics(self.folder, self.progress.step) as self._metrics, stop_signals() as stop:
+        with open_metrics(self.folder, self.progress.step) as self._metrics, stop_signals() as self._stop:
             self._now = self._logged = self._validated = self._saved = self.clock()
+            if self.validation_is_due():  # the run was stopped in the middle of it, or made shorter
+                self.validate()
+                self.save()
             while self.done < 1:
                 self.step()
                 validate = self.validation_is_due()
@@ -142,12 +138,10 @@ class Run:
                     self.log()
                 if validate:
                     self.validate()
-                if stop.is_set() or self._now - self._saved > self.config.checkpoint_seconds or self.done >= 1:
+                if self.done < 1:
+                    self._stop_if_asked()
+                if self.done >= 1 or self._now - self._saved > self.config.checkpoint_seconds:
                     self.save()
-                if stop.is_set() and self.done < 1:
-                    raise Interrupted(f"stopped after step {self.progress.step}; everything is saved in {self.folder}")
-            if self.progress.best_step == 0:  # a run that was cut short before its first validation
-                self.validate()
         return load(self.folder)
 
     @property
@@ -183,13 +177,17 @@ class Run:
         return validation_is_due(self.config, self.progress, self._now - self._validated, self._validation_took)
 
     def validate(self) -> None:
-        """Score the averaged weights on the same images each time, by what is trained; keep the best."""
+        """Score the averaged weights on the same images each time, by what is trained; keep the best.
+
+        Raises:
+            Interrupted: as `train`.
+        """
         average, progress = self.learner.average, self.progress
         with self._refusing():
             self.learner.check_finite()
             scorer = Dequantised(average) if average.head.continuous else average
             images = evenly_spaced(self.validation, self.config.validation_images)
-            result = evaluate(scorer, images, device=self.device)
+            result = evaluate(scorer, images, device=self.device, progress=self._stop_if_asked)
             if math.isnan(result.nats):
                 raise FloatingPointError("the validation loss is not a number")
         progress.validations = validations_due(self.config, progress)
@@ -206,6 +204,12 @@ class Run:
         with self._refusing():
             self._checkpoints.save(self.learner.state(), self.progress)
         self._saved = self.clock()
+
+    def _stop_if_asked(self, images: int = 0) -> None:
+        """End the run if the user says so, after a step or between the batches of a validation, which is done later."""
+        if self._stop.is_set():
+            self.save()
+            raise Interrupted(f"stopped after step {self.progress.step}; everything is saved in {self.folder}")
 
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
