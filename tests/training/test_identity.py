@@ -119,7 +119,7 @@ def test_a_run_from_before_of_another_network_does_not(go, of_0_1, tmp_path):
         ({"images": np.zeros((18, 1, 4, 5), np.uint8)}, "the checksum of the images is"),
         ({"images": np.zeros((19, 1, 4, 5), np.uint8)}, r"the shape of the images is \[18, 1, 4, 5\] there and \[19"),
     ],
-    ids=str,
+    ids=["network", "hidden", "seed", "batch", "optimiser", "images", "shape"],
 )
 def test_a_checkpoint_of_another_run_is_refused(go, stopped, tmp_path, options, message):
     before = contents(tmp_path / "run")

@@ -1,9 +1,9 @@
-"""Checkpoints: everything that training needs to go on as if it had never stopped, in safetensors files.
+"""Checkpoints: safetensors files with everything that training needs to go on as if it had never stopped.
 
-The last two are kept. A new one is written to a temporary file in the same folder and flushed; then the last one is
-renamed to be the one before, and the new one to be the last. So a kill, a full disk or a damaged file leaves at least
-one that is good. Checksums of all numbers and of all that is said of them show damage; a checkpoint that holds a number
-that is not finite is neither written nor read.
+A run keeps the last two. A new checkpoint is written to a temporary file in the same folder and flushed. Then the last
+one is renamed to be the one before, and the new one to be the last. A kill, a full disk or a damaged file therefore
+leaves at least one good checkpoint. Checksums of tensors and metadata show damage. A checkpoint with a number that is
+not finite is neither written nor read.
 """
 
 import hashlib
@@ -42,18 +42,17 @@ FORMAT, FORMAT_OF_0_1 = "pixelrnn-checkpoint-3", "pixelrnn-checkpoint-2"
 TENSORS_SHA, METADATA_SHA = "tensors_sha256", "metadata_sha256"
 """Of the tensors, and of all other metadata; checkpoints of version 0.1 have neither."""
 
-
 Shapes = Callable[[int], Mapping[str, tuple[int, ...]]]
-"""Gives the names and shapes of the tensors of a checkpoint after so many steps."""
+"""Returns names and shapes of the tensors of a checkpoint after so many steps."""
 
 
 def warn_user(text: str) -> None:
-    """Warn in Python's way."""
+    """Issue a Python warning."""
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a run that was begun."""
+    """Whether a folder holds a checkpoint, so that its run can be resumed."""
     return any((folder / name).exists() for name in (LAST, BEFORE))
 
 
@@ -101,13 +100,13 @@ class Checkpoints:
         self._last_is_good = True
 
     def load(self, shapes: Shapes, warn: Callable[[str], None] = warn_user) -> tuple[dict[str, Tensor], Progress]:
-        """Read the last checkpoint; if it is damaged or gone, the one before it.
+        """Read the last checkpoint, or, if it is damaged or missing, the one before it.
 
-        A run goes on from either to the same end.
+        A run that resumes from either ends with the same bits.
 
         Args:
-            shapes: what must be in it.
-            warn: told in a sentence if it is the one before.
+            shapes: the tensors it must have.
+            warn: receives a sentence if it is the one before.
 
         Returns:
             Tensors by name, and how far the run had come.
@@ -131,9 +130,9 @@ class Checkpoints:
 
 
 def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str, Tensor], Progress]:
-    """Read a checkpoint, if it is what it was when it was written, and of this run.
+    """Read a checkpoint of this run, if it is as it was written.
 
-    What the header says is checked before memory is taken for tensors.
+    The header is checked before memory is taken for tensors.
 
     Raises:
         DamagedCheckpointError: it is missing or damaged.
@@ -163,7 +162,7 @@ def read_checkpoint(path: Path, identity: str, shapes: Shapes) -> tuple[dict[str
 
 
 def _check_metadata(metadata: Mapping[str, str], path: Path, identity: str) -> Progress:
-    """What a checkpoint says of itself; raises as `read_checkpoint`, and KeyError, TypeError, ValueError for damage."""
+    """Check the metadata; raises as `read_checkpoint`, and KeyError, TypeError or ValueError for damage."""
     version = metadata.get("format")
     # Checksums are looked at whatever the version is: a single bit makes a 2 of a 3.
     if METADATA_SHA in metadata and metadata[METADATA_SHA] != _checksum_of_metadata(metadata):
@@ -214,5 +213,5 @@ def _checksum_of_metadata(metadata: Mapping[str, str]) -> str:
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The first tensor that holds an infinite value or none."""
+    """The name of the first tensor with a value that is not finite."""
     return next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)

@@ -1,4 +1,4 @@
-"""What a checkpoint depends on: it is of use to the same model, optimiser, order of the data and data only."""
+"""The identity of a run: a checkpoint can be used with the same model, optimiser, data and order of data only."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ __all__ = ["describe_run", "difference", "images_checksum", "same_run"]
 def describe_run(
     model_config: Config, config: TrainingConfig, images: NDArray[np.uint8], only: int | None = None
 ) -> str:
-    """What a checkpoint depends on: the model, the optimiser, the order of the data and the data."""
+    """The identity of a run as JSON: its model, optimiser, data and what decides their order."""
     return json.dumps(
         {
             **dataclasses.asdict(model_config),
@@ -30,12 +30,12 @@ def describe_run(
 
 
 def images_checksum(images: NDArray[np.uint8]) -> int:
-    """By which data are known again: the CRC-32 of a thousand images, evenly spaced."""
+    """CRC-32 of about a thousand images, evenly spaced: a run recognises its data by it."""
     return zlib.crc32(np.ascontiguousarray(images[:: max(1, len(images) // 1000)]).tobytes())
 
 
 def same_run(theirs: str, ours: str) -> bool:
-    """Whether two identities are of one run; a config that has got another field since, with a default, is the same."""
+    """Whether two identities belong to the same run; fields that configs have gained since may have their defaults."""
     usual = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
 
     def unusual(fields: dict[str, Any]) -> dict[str, Any]:
@@ -49,11 +49,11 @@ def same_run(theirs: str, ours: str) -> bool:
 
 
 def difference(theirs: str, ours: str) -> str:
-    """The first thing that two identities do not share, in words."""
+    """The first difference between two identities, in words."""
     try:
-        found, wanted = dict(json.loads(theirs)), dict(json.loads(ours))
+        saved, current = dict(json.loads(theirs)), dict(json.loads(ours))
     except (ValueError, TypeError):
         return f"it has {theirs}, this is {ours}"
-    name = next((name for name in {**wanted, **found} if found.get(name) != wanted.get(name)), "identity")
+    name = next((name for name in {**current, **saved} if saved.get(name) != current.get(name)), "identity")
     what = {"images": "the shape of the images", "crc32": "the checksum of the images"}.get(name, name)
-    return f"{what} is {found.get(name)} there and {wanted.get(name)} here"
+    return f"{what} is {saved.get(name)} there and {current.get(name)} here"

@@ -38,10 +38,10 @@ class Learner:
     optimiser: Optimizer
 
     def check_finite(self) -> None:
-        """Refuse weights that are not finite: a finite gradient can still make such.
+        """Check that all weights are finite; even a finite gradient can break them.
 
         Raises:
-            FloatingPointError: there are some.
+            FloatingPointError: a weight is not finite.
         """
         if not all(bool(each.isfinite().all()) for each in (self.weights, self.averaged)):
             raise FloatingPointError("weights are not finite")

@@ -26,7 +26,7 @@ from pixelrnn.training.checkpoint import BEFORE, LAST, Checkpoints, warn_user
 from pixelrnn.training.identity import describe_run
 from pixelrnn.training.interrupts import stop_signals
 from pixelrnn.training.learner import Learner, make_learner, multiplies_in_bfloat16, optimise
-from pixelrnn.training.metrics import METRICS, Report, nobody, open_metrics, write_record
+from pixelrnn.training.metrics import METRICS, Report, ignore_record, open_metrics, write_record
 from pixelrnn.training.recipe import TrainingConfig
 from pixelrnn.training.schedule import Progress, learning_rate, part_done, validation_is_due, validations_due
 
@@ -53,13 +53,13 @@ class Run:
         device: where to compute.
         provenance: kept in the model folder.
         report: see `Report`.
-        warn: told in a sentence if the last checkpoint is damaged.
-        clock: gives seconds; a run of so many minutes ends by it.
+        warn: receives a sentence if the last checkpoint is damaged.
+        clock: returns seconds; a run of so many minutes ends by it.
         learner: the model in training.
         progress: how far the run has come.
 
     Raises:
-        ValueError: no images, or images that do not fit the model; a precision that the device has not.
+        ValueError: no images, or images that do not fit the model; a precision that the device does not support.
     """
 
     model_config: Config
@@ -70,14 +70,14 @@ class Run:
     only: int | None = None
     device: torch.device | str = "cpu"
     provenance: dict[str, Any] = field(default_factory=dict)
-    report: Report = nobody
+    report: Report = ignore_record
     warn: Callable[[str], None] = warn_user
     clock: Callable[[], float] = time.monotonic
     learner: Learner = field(init=False)
     progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
-        # Prepare, without a trace in the folder: what can be wrong is found before an old run is given up.
+        # Prepare, and leave the folder alone: mistakes show before an old run is discarded.
         for split, symbols in (("images", self.images), ("validation", self.validation)):
             check_images(split, symbols, self.model_config)
         multiplies_in_bfloat16(self.config, self.device)

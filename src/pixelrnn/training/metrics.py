@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from pixelrnn.files import atomic_path, finite
 
-__all__ = ["METRICS", "Report", "nobody", "open_metrics", "read_metrics", "write_record"]
+__all__ = ["METRICS", "Report", "ignore_record", "open_metrics", "read_metrics", "write_record"]
 
 METRICS = "metrics.jsonl"
 
@@ -15,7 +15,7 @@ Report = Callable[[dict[str, Any]], None]
 """Receives each record as it is made."""
 
 
-def nobody(record: dict[str, Any]) -> None:
+def ignore_record(record: dict[str, Any]) -> None:
     """Receive a record, and do nothing."""
 
 

@@ -1,4 +1,4 @@
-"""What a run does when: pure functions of its configuration and of how far it has come, so that it can be repeated."""
+"""The schedule of a run: pure functions of its configuration and progress, so that it can be repeated."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Progress:
         best_step: when that was.
 
     Raises:
-        ValueError: something that no run can come to.
+        ValueError: values that no run can have.
     """
 
     step: int = 0
@@ -75,8 +75,8 @@ def validations_due(config: TrainingConfig, progress: Progress) -> int:
 def validation_is_due(config: TrainingConfig, progress: Progress, since: float, took: float) -> bool:
     """Whether to validate after this step.
 
-    By the clock, a validation that would leave less than `TRAINING_A_VALIDATION` times its own length for training
-    waits, but for that at the end: a short run is for training. Runs of so many steps do the same on any machine.
+    In a run by the clock, a validation waits until training has taken `TRAINING_A_VALIDATION` times as long as the last
+    validation; only the one at the end does not wait. Runs of so many steps do the same on any machine.
 
     Args:
         config: of the run.

@@ -1,4 +1,4 @@
-"""Fields of a recipe, changed by name: what `--set` and other options of the command line do."""
+"""Change fields of a recipe by name, as `--set` and other options of the command line do."""
 
 import dataclasses
 import difflib
