@@ -179,10 +179,14 @@ class Sketch:
 
     def scan(self, build, slope=None, threads=1):
         """A scan in C++, with all images at its beginning."""
-        head, size = (self.colours, LEVELS, LEVELS, 0, 0, 0), (self.height, self.width, slope or self.width)
-        scan = self.arithmetic.scan(build, self.instructions, head, self.registers, size, threads)
+        scan = self.new_scan(build, slope, threads)
         self.begin(scan)
         return scan
+
+    def new_scan(self, build, slope=None, threads=1):
+        """A scan that has not begun."""
+        head, size = (self.colours, LEVELS, LEVELS, 0, 0, 0), (self.height, self.width, slope or self.width)
+        return self.arithmetic.scan(build, self.instructions, head, self.registers, size, threads)
 
     def begin(self, scan):
         scan.begin(self.batch, 0 if self.given is None else self.given.data_ptr())
