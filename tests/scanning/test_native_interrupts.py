@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from pixelrnn.codec import tables
+from pixelrnn.codec import lookup
 from pixelrnn.kernels import choice
 from pixelrnn.kernels._native import RangeDecoder
 from tests.scanning.sketches import LEVELS, Floats, Integers, Sketch
@@ -74,7 +74,7 @@ class Decode:
         self.s = sketch(Integers(), 32)
         self.free = torch.ones(SIZE, SIZE, dtype=torch.bool)
         self.words = torch.zeros(1_000_000, dtype=torch.int32)
-        self.exponentials = torch.from_numpy(tables.exponential())
+        self.exponentials = torch.from_numpy(lookup.exponential())
 
     def output(self):
         return torch.full_like(self.s.images, -1)

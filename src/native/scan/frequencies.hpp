@@ -14,7 +14,7 @@ namespace {
 // From outputs that are integers, as codec/frequencies.py computes them.
 class Frequencies {
 public:
-    // Exponentials are those of codec/tables.py: of 0, -1, …, as many as `count`.
+    // Exponentials are those of codec/lookup.py: of 0, -1, …, as many as `count`.
     Frequencies(Index levels, const std::int64_t* exponentials, Index count)
         : levels_(levels), exponentials_(exponentials), last_(static_cast<Real>(count - 1)),
           frequencies_(static_cast<std::size_t>(levels)) {}
