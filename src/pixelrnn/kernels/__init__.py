@@ -184,7 +184,7 @@ def convolve_beside(
 
 def chains(x: Tensor, weights: int) -> bool:
     """Whether `convolve_chain` takes maps like these through so many weights; more would not stay in the cache."""
-    if chosen(x.dtype, x.device) == "reference" or native.seen_by_pytorch((x,)):
+    if chosen(x.dtype, x.device) == "reference" or native.transformed() or native.seen_by_pytorch((x,)):
         return False
     return weights <= (LARGE_CHAIN if _halves(x) else LARGE)
 

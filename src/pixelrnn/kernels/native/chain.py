@@ -19,6 +19,7 @@ from pixelrnn.kernels.native.operators import (
     new_maps,
     refuse,
     seen_by_pytorch,
+    transformed,
 )
 from pixelrnn.kernels.program import Instruction, Kind
 from pixelrnn.kernels.shapes import Operand, check_dimensions
@@ -32,7 +33,7 @@ def convolve_chain(
     """See `pixelrnn.kernels.convolve_chain`; with `halves`, large convolutions multiply bfloat16."""
     check_dimensions("x", x, "B, F, H, W")
     chain = _Chain(list(instructions), registers, halves, build_in_use())
-    if seen_by_pytorch((x, *tensors)):
+    if transformed() or seen_by_pytorch((x, *tensors)):
         return chain.one_by_one(x, tensors)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *tensors)):
         output: Tensor = _ConvolveChain.apply(x, chain, *tensors)
@@ -201,7 +202,7 @@ class _ConvolveChain(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
+        saved = ctx.saved_tensors  # to be read once, as a checkpoint computes them once
         d_x, gradients = ctx.chain.backward(d_output, saved[: ctx.maps], saved[ctx.maps :], ctx.needs_input_grad[0])
         if torch.is_grad_enabled():
             d_x, *gradients = _Final.apply(1 + len(gradients), d_x, *gradients, d_output, *saved)

@@ -14,6 +14,7 @@ from pixelrnn.kernels.native.operators import (
     new_like,
     new_maps,
     seen_by_pytorch,
+    transformed,
 )
 from pixelrnn.kernels.shapes import Operand, check, convolution_operands
 
@@ -47,7 +48,7 @@ def convolve_beside(
     halves: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.convolve_beside`, and `convolve`."""
-    if seen_by_pytorch((x, weight, bias, base)):
+    if transformed() or seen_by_pytorch((x, weight, bias, base)):
         return x, convolve(x, weight, bias, kernel, rectify, base, halves)
     output, x = _Fork.apply(x, weight, bias, *kernel, rectify, halves, build_in_use(), base)
     return x, output
@@ -177,7 +178,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _gradient(ctx: Any, d_output: Tensor, d_fork: Tensor | None = None) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
+    x, weight = ctx.saved_tensors  # to be read once, as a checkpoint computes them once
     for_x = ctx.needs_input_grad[0]
     d_x, d_weight, d_bias = _CONVOLVE_BACKWARD(d_output, x, weight, *ctx.options, d_fork, for_x)
     return d_x if for_x else None, d_weight, d_bias, *(None,) * 5, d_output if ctx.onto else None

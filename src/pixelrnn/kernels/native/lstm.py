@@ -15,6 +15,7 @@ from pixelrnn.kernels.native.operators import (
     new_like,
     new_maps,
     threads_in_use,
+    transformed,
 )
 from pixelrnn.kernels.reference import Weights
 from pixelrnn.kernels.shapes import Operand, RecurrenceSizes, check, check_dimensions, recurrence_operands
@@ -57,7 +58,9 @@ def front_lstm(
     """See `pixelrnn.kernels.front_lstm`; with `halves`, of which `takes_halves` tells, it multiplies bfloat16."""
     check_dimensions("x", x, "B, F, H, W")
     tensors = (x, *weights, *(projection or (None, None)))
-    keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    keep = torch.is_grad_enabled() and (
+        transformed() or any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    )
     output: Tensor = _FRONT_LSTM(*tensors, *_options(x, diagonal, residual, halves), keep)[0]
     return output
 
@@ -197,8 +200,8 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
 def _gradient(ctx: Any, d_output: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
     if d_output is None:
         return (None,) * (len(NAMES) + 7)
-    gradients = _FRONT_LSTM_BACKWARD(d_output, *ctx.saved_tensors, *ctx.options)
-    tensors = ctx.saved_tensors[1:]
+    saved, *tensors = ctx.saved_tensors  # to be read once, as a checkpoint computes them once
+    gradients = _FRONT_LSTM_BACKWARD(d_output, saved, *tensors, *ctx.options)
     wanted = (None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True))
     return *wanted, *(None,) * 6
 

@@ -22,6 +22,7 @@ __all__ = [
     "refuse",
     "seen_by_pytorch",
     "threads_in_use",
+    "transformed",
 ]
 
 CPU, ROWS = torch.device("cpu"), torch.contiguous_format
@@ -136,6 +137,7 @@ class Operator:
 
     - The function itself, if nothing asks for a gradient.
     - An autograd function that is quick to call.
+    - One that transforms of `torch.func` see through; `torch.vmap` calls it once for each element.
     - An operator `torch.ops.pixelrnn`, for compiled graphs, modes that look at operators, and other kinds of tensors.
 
     Args:
@@ -167,15 +169,33 @@ class Operator:
             remember(ctx, inputs, output)
             return output
 
+        def one_by_one(info: Any, dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+            results = [
+                self._transformed.apply(
+                    *(each if dim is None else each.select(dim, n) for each, dim in zip(inputs, dims, strict=True))
+                )
+                for n in range(info.batch_size)
+            ]
+            if isinstance(results[0], Tensor):
+                return torch.stack(results), 0
+            return tuple(torch.stack(each) for each in zip(*results, strict=True)), (0,) * len(results[0])
+
         def methods(**functions: Callable[..., Any]) -> dict[str, Any]:
             return {key: staticmethod(value) for key, value in functions.items()}
 
         self._quick: Any = type(name, (Function,), methods(forward=forward, backward=gradient))
+        self._transformed: Any = type(
+            name,
+            (Function,),
+            methods(forward=function, setup_context=remember, backward=gradient, vmap=one_by_one),
+        )
 
     def __call__(self, *inputs: Any) -> Any:
         """The outputs."""
         if seen_by_pytorch(inputs):
             return self._operator(*inputs)
+        if transformed():
+            return self._transformed.apply(*inputs)
         if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in inputs):
             return self._quick.apply(*inputs)
         return self._function(*inputs)
@@ -188,3 +208,8 @@ def seen_by_pytorch(inputs: Iterable[Any]) -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or any(isinstance(each, Tensor) and type(each) not in PLAIN for each in inputs)
     )
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func` is at work, but not in a graph that is compiled."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
