@@ -218,9 +218,9 @@ def test_tensors_of_a_chain_that_do_not_fit_are_errors():
     def run(x, program):
         return native.convolve_chain(x, program.instructions, program.registers, tensors)
 
-    with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(5, 3, 4\): must be .* \(5, 3, 5\)"):
+    with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(5, 3, 4\) .*: must be .* \(5, 3, 5\)"):
         run(x, program)
-    with pytest.raises(ValueError, match=r"x is torch\.float32 and has 2 features: the chain begins with 3"):
+    with pytest.raises(ValueError, match=r"x is torch\.float32 of shape \(1, 2, 4, 4\) .*: must be .* \(1, 3, 4, 4\)"):
         run(x[:, :2], program)
     with pytest.raises(ValueError, match="a chain of nothing: must be of CONVOLVE and ADD alone"):
         run(x, Program())

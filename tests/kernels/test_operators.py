@@ -40,20 +40,3 @@ def test_operators_are_registered_as_pytorch_wants_them(name):
         inputs = (tensors[0], weight, bias, 1, 3, True, False, BUILDS[0], torch.ones(2, 3, 3, 4, requires_grad=True))
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(getattr(torch.ops.pixelrnn, name), inputs, test_utils=checks)
-
-
-def test_shapes_that_do_not_fit_are_errors():
-    (x, input_weight, input_bias, weight, *inits), _ = arguments("row", 2, 3, 4, 5, 6)
-    row, diagonal = lstm(native, False), lstm(native, True)
-    with pytest.raises(ValueError, match=r"input_bias is torch.float32 of shape \(1, 23\): must be .* \(1, 24\)"):
-        row(x, input_weight, input_bias[:, 1:], weight, *inits)
-    with pytest.raises(ValueError, match="do not fit a diagonal LSTM"):
-        diagonal(x, input_weight, input_bias, weight, *inits)
-    with pytest.raises(ValueError, match=r"input_weight .* must be float32 of shape \(1, 24, 4, 2\)"):
-        row(x[:, 1:], input_weight, input_bias, weight, *inits)
-    with pytest.raises(ValueError, match="residual: out_weight has 3 outputs, and must have the 5 of x"):
-        lstm(native, False, True)(x, input_weight, input_bias, weight, *inits, torch.ones(3, 6), torch.ones(3))
-    with pytest.raises(ValueError, match=r"weight is torch.float32 of shape \(3, 5, 1\): must be .* \(3, 5, 2\)"):
-        native.convolve(x, torch.ones(3, 5, 1), torch.ones(3), (1, 3), False, None)
-    with pytest.raises(ValueError, match=r"base has shape \(2, 3, 3, 3\): must be \(2, 3, 3, 4\)"):
-        native.convolve(x, torch.ones(3, 5, 1), torch.ones(3), (1, 1), False, torch.ones(2, 3, 3, 3))

@@ -27,6 +27,7 @@ from pixelrnn.kernels.program import Kind as Kind
 from pixelrnn.kernels.program import Program as Program
 from pixelrnn.kernels.reference import Weights as Weights
 from pixelrnn.kernels.reference import lstm_cell as lstm_cell
+from pixelrnn.kernels.shapes import check, convolution_operands, recurrence_operands
 
 __all__ = [
     "FLOATING",
@@ -87,11 +88,13 @@ def front_lstm(
         (B, h, H, W), or (B, F', H, W) with a projection.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: tensors that do not fit each other, or are on several devices.
         RuntimeError: second derivatives of the native kernel.
     """
     x = x.to(weights.weight.dtype)
     if chosen(x.dtype, x.device) == "reference":
+        _, operands = recurrence_operands(x, weights, projection or (None, None), diagonal, residual)
+        check(operands, x.dtype, x.device)
         return reference.front_lstm(x, weights, projection, diagonal, residual)
     if not (_rounds(x) and native.takes_halves(x, weights)):
         return native.front_lstm(x, weights, projection, diagonal, residual)
@@ -110,13 +113,16 @@ def front_states(x: Tensor, weights: Weights, *, diagonal: bool) -> tuple[Tensor
 
     Returns:
         Two of (D, B, h, H, W).
+
+    Raises:
+        ValueError: as `front_lstm`.
     """
     x = x.to(weights.weight.dtype)
-    arguments = (x, weights, diagonal)
     with torch.no_grad():
         if chosen(x.dtype, x.device) == "reference":
-            return reference.front_states(*arguments)
-        return native.front_states(*arguments)
+            check(recurrence_operands(x, weights, (None, None), diagonal, False)[1], x.dtype, x.device)
+            return reference.front_states(x, weights, diagonal)
+        return native.front_states(x, weights, diagonal)
 
 
 def convolve(
@@ -142,10 +148,12 @@ def convolve(
         (B, F', H, W).
 
     Raises:
+        ValueError: tensors that do not fit each other, or are on several devices.
         RuntimeError: second derivatives of the native kernel.
     """
     if _in_cpp(x, weight):
         return native.convolve(*_alike(x, weight, bias, kernel, rectify, base), _halves(x))
+    check(convolution_operands(x, weight, bias, kernel, base), None, x.device)
     return reference.convolve(x, weight, bias, kernel, rectify, base)
 
 
@@ -167,7 +175,7 @@ def convolve_beside(
         x, for its other use, and the convolution.
 
     Raises:
-        RuntimeError: as `convolve`.
+        ValueError, RuntimeError: as `convolve`.
     """
     if x.dtype == weight.dtype and _in_cpp(x, weight):
         return native.convolve_beside(*_alike(x, weight, bias, kernel, rectify, base), _halves(x))
@@ -176,7 +184,7 @@ def convolve_beside(
 
 def chains(x: Tensor, weights: int) -> bool:
     """Whether `convolve_chain` takes maps like these through so many weights; more would not stay in the cache."""
-    if chosen(x.dtype, x.device) == "reference" or torch.compiler.is_compiling():
+    if chosen(x.dtype, x.device) == "reference" or native.transformed() or native.seen_by_pytorch((x,)):
         return False
     return weights <= (LARGE_CHAIN if _halves(x) else LARGE)
 

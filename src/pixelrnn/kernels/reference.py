@@ -136,6 +136,11 @@ def _scan(
     )
 
 
+def _features_last(maps: Tensor) -> Tensor:
+    """In the memory format `torch.channels_last`, which `torch.vmap` does not know."""
+    return maps.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor, kernel: tuple[int, int], rectify: bool, base: Tensor | None
 ) -> Tensor:
@@ -150,9 +155,5 @@ def convolve(
         width = kernel[1] if above else side + 1
         whole = F.pad(weight, (0, closed)).unflatten(2, (above + 1, width))
         padded = F.pad(maps, (side, width - 1 - side, above, 0))
-        output = F.conv2d(
-            padded.contiguous(memory_format=torch.channels_last),
-            whole.contiguous(memory_format=torch.channels_last),
-            bias,
-        ).contiguous(memory_format=torch.channels_last)
+        output = _features_last(F.conv2d(_features_last(padded), _features_last(whole), bias))
     return output if base is None else base + output

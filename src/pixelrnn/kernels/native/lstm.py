@@ -8,28 +8,29 @@ from torch import Tensor
 
 from pixelrnn.kernels.choice import build_named
 from pixelrnn.kernels.native.operators import (
-    addresses,
+    Memory,
+    Operator,
     build_in_use,
-    checked,
-    features_last,
-    gradient_of,
     multiplies_halves,
+    new_like,
     new_maps,
-    operator,
-    register,
-    register_gradient,
     threads_in_use,
+    transformed,
 )
 from pixelrnn.kernels.reference import Weights
+from pixelrnn.kernels.shapes import Operand, RecurrenceSizes, check, check_dimensions, recurrence_operands
 
 __all__ = ["front_lstm", "front_states", "takes_halves"]
 
 TOGETHER = 4
 """Images that a task scans together, if there are as many for each thread."""
 
+NAMES = ("input_weight", "input_bias", "weight", "hidden_init", "cell_init", "out_weight", "out_bias")
+"""Of the tensors of the layer, then those of the projection, which may both be None."""
+
 
 class Options(NamedTuple):
-    """How a layer is computed. A gradient, and `front_states`, need the same as the call that they belong to."""
+    """How a layer is computed. A gradient, and the states, need the same as the call that they belong to."""
 
     diagonal: bool
     residual: bool
@@ -55,37 +56,29 @@ def front_lstm(
     halves: bool = False,
 ) -> Tensor:
     """See `pixelrnn.kernels.front_lstm`; with `halves`, of which `takes_halves` tells, it multiplies bfloat16."""
+    check_dimensions("x", x, "B, F, H, W")
     tensors = (x, *weights, *(projection or (None, None)))
-    keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-    function = _FrontLSTM.apply if keep else _front_lstm
-    options = _options(x, diagonal, residual, halves)
-    output: Tensor = operator("front_lstm", function)(*tensors, *options, keep)[0]
+    keep = torch.is_grad_enabled() and (
+        transformed() or any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    )
+    output: Tensor = _FRONT_LSTM(*tensors, *_options(x, diagonal, residual, halves), keep)[0]
     return output
 
 
 def front_states(x: Tensor, weights: Weights, diagonal: bool) -> tuple[Tensor, Tensor]:
     """See `pixelrnn.kernels.front_states`."""
-    tensors = (*weights, None, None)
+    check_dimensions("x", x, "B, F, H, W")
     options = _options(x, diagonal, False, False)
-    _, saved = _front_lstm(x, *tensors, *options, True)
-    batch, _, height, width = x.shape
-    shape = (len(weights.weight), batch, height, width, weights.weight.shape[2])
+    tensors = (*weights, None, None)
+    saved = _front_lstm(x, *tensors, *options, True)[1]
+    sizes, _ = _operands(x, tensors, options)
+    shape = (sizes.directions, sizes.batch, sizes.height, sizes.width, sizes.hidden)
     hidden, cell = x.new_empty(shape), x.new_empty(shape)
-    sizes = (*_sizes(x, tensors), options.together)
-    build_named(options.build).states(sizes, options[:3], saved.data_ptr(), hidden.data_ptr(), cell.data_ptr())
+    memory = Memory()
+    build_named(options.build).states(
+        (*sizes, options.together), options[:3], memory.result(saved), memory.result(hidden), memory.result(cell)
+    )
     return hidden.permute(0, 1, 4, 2, 3), cell.permute(0, 1, 4, 2, 3)
-
-
-# Those of the layer, then those of the projection, if there is one.
-_Tensors = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
-
-
-def _sizes(x: Tensor, weights: _Tensors) -> tuple[int, ...]:
-    batch, features, height, width = x.shape
-    input_weight, _, weight, _, _, out_weight, _ = weights
-    directions, _, hidden, neighbours = weight.shape
-    outputs = 0 if out_weight is None else len(out_weight)
-    return batch, height, width, features, hidden, directions, neighbours, input_weight.shape[3], outputs
 
 
 def takes_halves(x: Tensor, weights: Weights) -> bool:
@@ -93,141 +86,141 @@ def takes_halves(x: Tensor, weights: Weights) -> bool:
     return multiplies_halves() and x.shape[1] % 64 == 0 and weights.weight.shape[2] % 64 == 0
 
 
-def _safe(x: Tensor, weights: _Tensors, options: Options) -> list[Tensor | None]:
-    """The inputs of `front_lstm` as the kernels take them.
+def _split(others: Sequence[Any]) -> tuple[Sequence[Any], Options]:
+    """The tensors behind x, and the options behind them."""
+    return others[: len(NAMES)], Options(*others[len(NAMES) :])
 
-    Raises:
-        ValueError: they do not fit each other.
-    """
-    _, height, width, features, hidden, directions, neighbours, taps, outputs = _sizes(x, weights)
-    diagonal, residual, halves, together, build = options
-    fits = neighbours == 2 and taps == 1 if diagonal else neighbours % 2 == 1 and taps >= 1
-    if not fits or directions not in (1, 2) or 0 in (height, width, features, hidden):
+
+def _operands(x: Tensor, weights: Sequence[Any], options: Options) -> tuple[RecurrenceSizes, list[Operand]]:
+    """As `recurrence_operands`, and the options are checked."""
+    layer, projection = Weights(*weights[:5]), (weights[5], weights[6])
+    sizes, operands = recurrence_operands(x, layer, projection, options.diagonal, options.residual)
+    if options.together < 1:
+        raise ValueError(f"together={options.together}: must be at least 1")
+    able = build_named(options.build).halves and sizes.features % 64 == sizes.hidden % 64 == 0
+    if options.halves and not able:
         raise ValueError(
-            f"x has shape {tuple(x.shape)}, input_weight {tuple(weights[0].shape)} and weight "
-            f"{tuple(weights[2].shape)}: they do not fit a {'diagonal' if diagonal else 'row'} LSTM"
+            f"halves: {sizes.features} features and {sizes.hidden} of the LSTM must be multiples of 64, "
+            "on a processor with AMX"
         )
-    if together < 1:
-        raise ValueError(f"together={together}: must be at least 1")
-    if halves and not (build_named(build).halves and features % 64 == hidden % 64 == 0):
-        raise ValueError(
-            f"halves: {features} features and {hidden} of the LSTM must be multiples of 64, on a processor with AMX"
-        )
-    if residual and outputs != features:
-        raise ValueError(f"residual: out_weight has {outputs} outputs, and must have the {features} of x")
-    shapes = (
-        (directions, 4 * hidden, features, taps),
-        (directions, 4 * hidden),
-        (directions, 4 * hidden, hidden, neighbours),
-        (directions, hidden),
-        (directions, hidden),
-        (outputs, hidden),
-        (outputs,),
-    )
-    names = ("input_weight", "input_bias", "weight", "hidden_init", "cell_init", "out_weight", "out_bias")
-    return [
-        features_last(x),
-        *(
-            None if weight is None else checked(name, weight, shape)
-            for name, weight, shape in zip(names, weights, shapes, strict=True)
-        ),
-    ]
+    return sizes, operands
 
 
-def _split(others: Sequence[Any]) -> tuple[_Tensors, Options]:
-    """The weights, and the options behind them."""
-    return tuple(others[:7]), Options(*others[7:])
+def _saved_shape(sizes: RecurrenceSizes, options: Options) -> tuple[int, int]:
+    """The shape of what the backward pass needs of each image."""
+    numbers = (*(int(size) for size in sizes), int(options.together))
+    return sizes.batch, build_named(options.build).saved_size(numbers, options[:3])
+
+
+def _results(x: Tensor, sizes: RecurrenceSizes, options: Options, keep: bool) -> tuple[Tensor, Tensor]:
+    """Memory for the output, and for what the backward pass needs."""
+    batch, size = _saved_shape(sizes, options)
+    return new_maps(x, sizes.outputs or sizes.hidden), x.new_empty(batch, size if keep else 0)
 
 
 def _front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     *rest, keep = others
     weights, options = _split(rest)
-    maps, *safe = addresses(tensors := _safe(x, weights, options))
-    output, saved = _new_front_lstm(x, *others)
+    sizes, operands = _operands(x, weights, options)
+    memory = Memory()
+    addresses = memory.addresses(operands)
+    output, saved = _results(x, sizes, options, keep)
     build_named(options.build).front_lstm(
-        (*_sizes(x, weights), options.together),
+        (*sizes, options.together),
         options[:3],
-        maps,
-        tuple(safe),
-        output.data_ptr(),
-        saved.data_ptr() if keep else 0,
+        addresses["x"],
+        tuple(addresses[name] for name in NAMES),
+        memory.result(output),
+        memory.result(saved) if keep else 0,
         torch.get_num_threads(),
     )
-    del tensors  # kept until here, as copies may have been made
     return output, saved
 
 
-def _new_front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    """The output, and what the backward pass wants to know of each image."""
+def _fake_front_lstm(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     *rest, keep = others
     weights, options = _split(rest)
-    sizes = _sizes(x, weights)
-    size = build_named(options.build).saved_size((*sizes, options.together), options[:3]) if keep else 0
-    return new_maps(x, sizes[-1] or sizes[4]), x.new_empty(len(x), size)
+    sizes, operands = _operands(x, weights, options)
+    check(operands, torch.float32, x.device)
+    return _results(x, sizes, options, keep)
+
+
+def _backward_operands(
+    d_output: Tensor, saved: Tensor, x: Tensor, others: Sequence[Any]
+) -> tuple[RecurrenceSizes, list[Operand]]:
+    """Those of the layer, the gradient of its output, and what was saved of it."""
+    weights, options = _split(others)
+    sizes, operands = _operands(x, weights, options)
+    maps = (sizes.batch, sizes.outputs or sizes.hidden, sizes.height, sizes.width)
+    operands.append(Operand("d_output", d_output, maps, maps=True))
+    operands.append(Operand("saved", saved, _saved_shape(sizes, options)))
+    return sizes, operands
 
 
 def _front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    sizes, operands = _backward_operands(d_output, saved, x, others)
     weights, options = _split(others)
-    maps, *safe = addresses(tensors := _safe(x, weights, options))
-    gradients = _new_front_lstm_backward(d_output, saved, x, *others)
-    d_maps = features_last(d_output)
-    d_x, *d_weights = addresses(gradients)
+    memory = Memory()
+    addresses = memory.addresses(operands)
+    gradients = _gradients(x, weights)
+    d_x, *d_weights = (memory.result(gradient) for gradient in gradients)
     build_named(options.build).front_lstm_backward(
-        (*_sizes(x, weights), options.together),
+        (*sizes, options.together),
         options[:3],
-        maps,
-        tuple(safe),
-        d_maps.data_ptr(),
-        saved.data_ptr(),
+        addresses["x"],
+        tuple(addresses[name] for name in NAMES),
+        addresses["d_output"],
+        addresses["saved"],
         d_x,
         tuple(d_weights),
         torch.get_num_threads(),
     )
-    del tensors
     return gradients
 
 
-def _new_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    return new_maps(x, x.shape[1]), *(
-        x.new_empty(0) if weight is None else torch.empty_like(weight, memory_format=torch.contiguous_format)
-        for weight in others[:7]
-    )
+def _fake_front_lstm_backward(d_output: Tensor, saved: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    _, operands = _backward_operands(d_output, saved, x, others)
+    check(operands, torch.float32, x.device)
+    return _gradients(x, _split(others)[0])
 
 
-class _FrontLSTM(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        output = _front_lstm(*inputs)
-        _FrontLSTM.remember(ctx, inputs, output)
-        return output
+def _gradients(x: Tensor, weights: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    """Memory for gradients; an empty one in the place of None."""
+    d_weights = (x.new_empty(0) if weight is None else new_like(weight) for weight in weights)
+    return new_maps(x, x.shape[1]), *d_weights
 
-    @staticmethod
-    def remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        tensors, ctx.options = inputs[:8], inputs[8:-1]
-        ctx.mark_non_differentiable(output[1])
-        ctx.set_materialize_grads(False)  # no zeros as large as what is saved
-        ctx.save_for_backward(output[1], *tensors)
 
-    @staticmethod
-    def backward(ctx: Any, d_output: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        if d_output is None:
-            return (None,) * 14
-        function = gradient_of("front_lstm_backward", _front_lstm_backward)
-        gradients = function(d_output, *ctx.saved_tensors, *ctx.options)
-        given = (tensor is not None for tensor in ctx.saved_tensors[1:])
-        kept = (gradient if each else None for each, gradient in zip(given, gradients, strict=True))
-        return *kept, *(None,) * 6
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    tensors, ctx.options = inputs[: 1 + len(NAMES)], inputs[1 + len(NAMES) : -1]
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # no zeros as large as what is saved
+    ctx.save_for_backward(output[1], *tensors)
+
+
+def _gradient(ctx: Any, d_output: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if d_output is None:
+        return (None,) * (len(NAMES) + 7)
+    saved, *tensors = ctx.saved_tensors  # to be read once, as a checkpoint computes them once
+    gradients = _FRONT_LSTM_BACKWARD(d_output, saved, *tensors, *ctx.options)
+    wanted = (None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True))
+    return *wanted, *(None,) * 6
 
 
 _INPUTS = (
     "Tensor x, Tensor input_weight, Tensor input_bias, Tensor weight, Tensor hidden_init, Tensor cell_init, "
     "Tensor? out_weight, Tensor? out_bias, bool diagonal, bool residual, bool halves, SymInt together, str build"
 )
-register("front_lstm", f"({_INPUTS}, bool keep) -> (Tensor, Tensor)", _front_lstm, _new_front_lstm)
-register(
+_FRONT_LSTM_BACKWARD = Operator(
     "front_lstm_backward",
     f"(Tensor d_output, Tensor saved, {_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _front_lstm_backward,
-    _new_front_lstm_backward,
+    _fake_front_lstm_backward,
 )
-register_gradient("front_lstm", _FrontLSTM)
+_FRONT_LSTM = Operator(
+    "front_lstm",
+    f"({_INPUTS}, bool keep) -> (Tensor, Tensor)",
+    _front_lstm,
+    _fake_front_lstm,
+    _remember,
+    _gradient,
+)
